@@ -1,0 +1,74 @@
+# `make` alone prints what there is. Models are not listed here: the program's
+# own catalogue knows them, so run-% and strace-% take any name and the program
+# refuses a wrong one.
+
+ADDR ?= 127.0.0.1:8080
+ARGS ?=
+PREFIX ?= /usr/local
+
+TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
+BIN = $(TARGET_DIR)/release/waitcopy
+# Each `with` brings what its command needs (silent when it is there) and runs
+# the command with a PATH that finds the toolchain.
+with = @.ci/deps rust $(1) --
+
+# Loader and runtime also make calls: the filter shows nothing before the first
+# socket(). Patterns, since not every machine has every variant of a call.
+TRACE = %network,/select,/poll,/eventfd,/signalfd,/nanosleep,close,fcntl,ioctl
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { sub("%", "<model>", $$1); printf "%-16s %s\n", $$1, $$2 }' Makefile
+	@if [ -x '$(BIN)' ]; then echo "models:          $$('$(BIN)' models --names 2>/dev/null | tr '\n' ' ')"; fi
+
+deps: ## install what build, tests and traces need (root on Debian; else say what is missing)
+	$(call with,strace python3)
+
+build: ## release build
+	$(call with) cargo build --release --locked
+
+run: build ## the main job: every model as a real server under real clients, one table (ARGS='--json')
+	@exec '$(BIN)' compare $(ARGS)
+
+# No file is ever called run-epoll: FORCE, as .PHONY would switch patterns off.
+# exec gives ^C to the server itself, which answers, sums up and exits 0.
+run-%: build FORCE ## serve one model on ADDR and show both phases of each I/O (ADDR=, ARGS=)
+	@exec '$(BIN)' serve $* --listen $(ADDR) --phases $(ARGS)
+
+# -I3: ^C goes to the server, strace stays to the end of its trace.
+strace-%: can-trace build FORCE ## the same under strace: the model's own system calls (ADDR=, ARGS=)
+	@exec strace -f -I3 -e trace='$(TRACE)' -o "|trap '' INT; exec sed -un '/socket(/,\$$p' >&2" '$(BIN)' serve $* --listen $(ADDR) $(ARGS)
+
+can-trace:
+	@.ci/deps strace
+	@strace -o /dev/null true 2>/dev/null || { echo 'strace: ptrace is refused here (a container needs CAP_SYS_PTRACE, a machine kernel.yama.ptrace_scope < 3)' >&2; exit 1; }
+
+client: build ## talk to the server on ADDR: a line in, its reply out (ADDR=)
+	@exec '$(BIN)' client $(ADDR) $(ARGS)
+
+# Release, since the tests push floods through real servers, and because the
+# build is then the one of `run`.
+test: ## the tests, under 5 minutes on two cores (ARGS='--test NAME')
+	$(call with,strace python3) cargo test --release --locked --no-fail-fast $(ARGS)
+
+test-all: ## the same and the long ones
+	@$(MAKE) --no-print-directory test WAITCOPY_LONG=1
+
+lint: ## rustfmt, clippy and rustdoc; warnings are errors
+	$(call with,lint) cargo fmt --check
+	$(call with,lint) cargo clippy --all-targets --locked -- -D warnings
+	$(call with,lint) env RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
+
+clean: ## remove everything built
+	$(RM) -r '$(TARGET_DIR)'
+
+# Builds only when nothing is built, so that `sudo make install` after `make
+# build` does not look for root's toolchain.
+install: | $(BIN) ## install the program (PREFIX=/usr/local, DESTDIR=)
+	install -d '$(DESTDIR)$(PREFIX)/bin'
+	install -m 755 '$(BIN)' '$(DESTDIR)$(PREFIX)/bin/waitcopy'
+
+$(BIN):
+	@$(MAKE) --no-print-directory build
+
+FORCE:
+.PHONY: help deps build run can-trace client test test-all lint clean install FORCE

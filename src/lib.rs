@@ -1,0 +1,3 @@
+#![deny(unsafe_code)]
+//! x
+pub mod sys;

@@ -1,0 +1,565 @@
+//! The recorder: the observer that measures wait and copy.
+
+use super::observer::{count_received, count_sent};
+use super::{Call, Count, End, Histogram, Id, Lines, Nanos, Observer, Part, Primed, Tally};
+use crate::sys::{self, Clock, Received, Usage, Who};
+use std::fs::File;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+/// How a model waits, and so how its waits are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waits {
+    /// In the receive itself: the kernel's stamp divides the call.
+    InCall,
+    /// In a readiness call, before the receive.
+    Readiness,
+    /// By asking again and again: from a connection's first `EAGAIN` on.
+    Polling,
+}
+
+/// What is measured, each in a histogram of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Metric {
+    /// Waiting for a client.
+    Accept,
+    /// Waiting for data.
+    Wait,
+    /// The part of a wait's end in which the flow could run and had no CPU yet.
+    Wake,
+    /// Data known to be there, neighbours served first.
+    Queued,
+    /// The data on its way into the buffer.
+    Copy,
+    /// Waiting for room to send.
+    Room,
+    /// The answer on its way into the kernel.
+    Send,
+}
+
+impl Metric {
+    /// All of them with their names in reports, in the order of their numbers.
+    pub const ALL: [(Self, &'static str); 7] = [
+        (Self::Accept, "accept"),
+        (Self::Wait, "wait"),
+        (Self::Wake, "wake"),
+        (Self::Queued, "queued"),
+        (Self::Copy, "copy"),
+        (Self::Room, "room"),
+        (Self::Send, "send"),
+    ];
+}
+
+/// What the recorder remembers of a connection between two calls. Times are `CLOCK_MONOTONIC` in ns.
+#[derive(Clone, Copy, Debug)]
+struct Flow {
+    peer: SocketAddr,
+    /// The readiness call that last reported it.
+    turn: u64,
+    again: Again,
+    /// Since when it waits for room; 0: it does not.
+    stalled: u64,
+}
+
+/// A row of `EAGAIN`s.
+#[derive(Clone, Copy, Debug, Default)]
+struct Again {
+    /// When the first of them was asked for.
+    since: u64,
+    /// Time inside these calls.
+    inside: u64,
+    calls: u64,
+}
+
+/// The last readiness call.
+#[derive(Clone, Copy, Debug)]
+struct Readiness {
+    call: Call,
+    turn: u64,
+    took: u64,
+    ended: u64,
+    ready: usize,
+    /// How many of the ready ones were looked after so far.
+    seen: usize,
+}
+
+/// How an input's wait came about; decides how the line says it.
+#[derive(Clone, Copy, Debug)]
+enum Method {
+    Stamp { age: u64 },
+    NoStamp,
+    Ready { call: Call, seen: usize, of: usize },
+    SameTurn,
+    Polled { calls: u64, elsewhere: u64 },
+    Call,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waited {
+    wait: u64,
+    queued: u64,
+    wake: Option<u64>,
+    method: Method,
+}
+
+/// The second I/O of a turn has waited for nothing.
+const SAME_TURN: Waited = Waited { wait: 0, queued: 0, wake: None, method: Method::SameTurn };
+
+/// Measures each call and keeps histograms; with lines, tells each I/O as it happens.
+///
+/// Its counters and histograms lie in shared memory: a clone adds to the same figures.
+#[derive(Debug)]
+pub struct Recorder {
+    model: &'static str,
+    waits: Waits,
+    tally: Tally,
+    metrics: Arc<[Histogram; Metric::ALL.len()]>,
+    lines: Option<Lines>,
+    flows: Vec<Flow>,
+    readiness: Readiness,
+    accept_again: Again,
+    /// The turn that last brought a client.
+    accept_turn: u64,
+    accepted: Option<Waited>,
+    /// `/proc/thread-self/schedstat`, where the kernel has it.
+    schedstat: Option<File>,
+    /// Keeps the kernel stamping.
+    primed: Option<Primed>,
+    started: u64,
+}
+
+fn now() -> u64 {
+    nanos(sys::clock_gettime(Clock::Monotonic))
+}
+
+fn nanos(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Recorder {
+    /// A recorder for a model that waits in this way. With `lines` it prints one line per I/O.
+    ///
+    /// # Errors
+    /// `ENOMEM` for the histograms; a socket error from priming the stamps.
+    pub fn new(model: &'static str, waits: Waits, tally: Tally, lines: bool) -> io::Result<Self> {
+        let mut metrics = Vec::with_capacity(Metric::ALL.len());
+        for _ in Metric::ALL {
+            metrics.push(Histogram::new()?);
+        }
+        let metrics: [Histogram; Metric::ALL.len()] = match metrics.try_into() {
+            Ok(metrics) => metrics,
+            Err(_) => return Err(io::ErrorKind::InvalidData.into()),
+        };
+        let readiness =
+            Readiness { call: Call::Poll, turn: 0, took: 0, ended: 0, ready: 0, seen: 0 };
+        Ok(Self {
+            model,
+            waits,
+            tally,
+            metrics: Arc::new(metrics),
+            lines: lines.then(Lines::default),
+            flows: Vec::new(),
+            readiness,
+            accept_again: Again::default(),
+            accept_turn: 0,
+            accepted: None,
+            schedstat: File::open("/proc/thread-self/schedstat").ok(),
+            primed: if waits == Waits::InCall { Some(Primed::new()?) } else { None },
+            started: now(),
+        })
+    }
+
+    /// The histogram of a metric.
+    #[must_use]
+    pub fn metric(&self, metric: Metric) -> &Histogram {
+        &self.metrics[metric as usize]
+    }
+
+    /// How this model's waits are measured: `stamp`, or `call` where no stamp comes.
+    #[must_use]
+    pub fn method(&self) -> &'static str {
+        match &self.primed {
+            Some(primed) if primed.works => "stamp",
+            _ => "call",
+        }
+    }
+
+    /// Wall time of the flow so far, in nanoseconds: what the parts and *other* add up to.
+    #[must_use]
+    pub fn wall(&self) -> u64 {
+        now().saturating_sub(self.started)
+    }
+
+    /// What observing one request costs here, in nanoseconds: a wait, a receive and a send around nothing,
+    /// on a recorder of its own, the median of 32 rounds.
+    ///
+    /// # Errors
+    /// As [`Recorder::new`].
+    pub fn own_cost(&self) -> io::Result<u64> {
+        let mut twin = Self::new(self.model, self.waits, Tally::new(false)?, false)?;
+        let id = Id { slot: 0, generation: 0 };
+        twin.opened(id, (Ipv4Addr::LOCALHOST, 0).into());
+        let mut rounds: Vec<u64> = Vec::new();
+        for _ in 0..32 {
+            let start = now();
+            for _ in 0..64 {
+                if self.waits == Waits::InCall {
+                    twin.receive_waiting(id, || Ok(Received { bytes: 1, stamp: None }))?;
+                    twin.send_waiting(id, || Ok(1))?;
+                } else {
+                    twin.wait(Call::Poll, || Ok(1))?;
+                    twin.receive(id, false, || Ok(1))?;
+                    twin.send(id, 1, || Ok(1))?;
+                }
+                twin.service(|| ());
+            }
+            rounds.push((now() - start) / 64);
+        }
+        rounds.sort_unstable();
+        Ok(rounds[rounds.len() / 2])
+    }
+
+    fn record(&self, metric: Metric, ns: u64) {
+        self.metrics[metric as usize].record(ns);
+    }
+
+    fn flow(&mut self, id: Id) -> &mut Flow {
+        &mut self.flows[id.slot as usize]
+    }
+
+    /// Nanoseconds that this thread was runnable without running, so far (proc(5), schedstat, field 2).
+    fn runnable(&self) -> Option<u64> {
+        let mut text = [0_u8; 64];
+        let n = self.schedstat.as_ref()?.read_at(&mut text, 0).ok()?;
+        str::from_utf8(&text[..n]).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
+    }
+
+    /// Runs a call that may put the flow to sleep and measures how long waking up took.
+    fn asleep<T>(&mut self, call: impl FnOnce() -> T) -> (T, Option<u64>) {
+        let before = self.runnable();
+        let result = call();
+        let wake = self.runnable().zip(before).map(|(after, before)| after.saturating_sub(before));
+        if let Some(wake) = wake {
+            self.record(Metric::Wake, wake);
+        }
+        (result, wake)
+    }
+
+    /// The wait that the last readiness call has ended for something it reported.
+    fn readied(&mut self, start: u64) -> Waited {
+        self.readiness.seen += 1;
+        let Readiness { call, took, ended, ready, seen, .. } = self.readiness;
+        Waited {
+            wait: took,
+            queued: start.saturating_sub(ended),
+            wake: None,
+            method: Method::Ready { call, seen, of: ready },
+        }
+    }
+
+    /// The wait that a row of `EAGAIN`s was.
+    fn polled(again: Again, start: u64) -> Waited {
+        let wait = if again.calls == 0 { 0 } else { start.saturating_sub(again.since) };
+        let elsewhere = wait.saturating_sub(again.inside);
+        let method = Method::Polled { calls: again.calls, elsewhere };
+        Waited { wait, queued: 0, wake: None, method }
+    }
+
+    /// Divides a receive that has waited and copied by the kernel's stamp.
+    fn divide(&mut self, took: u64, realtime: u64, received: Received, wake: Option<u64>) -> Waited {
+        let Some(stamp) = received.stamp.map(nanos) else {
+            self.tally.add(Count::Unstamped, 1);
+            self.tally.spend(Part::Undivided, took);
+            return Waited { wait: 0, queued: 0, wake, method: Method::NoStamp };
+        };
+        // A stamp before the call: the data was there first, and is that old.
+        let age = realtime.saturating_sub(stamp);
+        let mut wait = stamp.saturating_sub(realtime);
+        if wait > took {
+            // Stamped after the call returned: CLOCK_REALTIME was stepped meanwhile.
+            self.tally.add(Count::Clamped, 1);
+            wait = took;
+        }
+        self.tally.spend(Part::Wait, wait);
+        self.tally.spend(Part::Receive, took - wait);
+        self.record(Metric::Wait, wait);
+        self.record(Metric::Copy, took - wait);
+        Waited { wait, queued: 0, wake, method: Method::Stamp { age } }
+    }
+
+    /// `epoll 127.0.0.1:50312  wait 1.203 s (epoll_wait, 1 of 3)  copy 4.1 us (recvfrom 5 B)`
+    fn tell_input(&mut self, id: Id, waited: Waited, copy: u64, call: Call, bytes: usize) {
+        let Some(lines) = &mut self.lines else { return };
+        let (model, peer) = (self.model, self.flows[id.slot as usize].peer);
+        let (call, copy) = (call.name(), Nanos(copy));
+        if matches!(waited.method, Method::NoStamp) {
+            lines.print(
+                &self.tally,
+                format_args!("{model} {peer}  wait+copy {copy} ({call} {bytes} B, no stamp)"),
+            );
+        } else {
+            let waited = waited.told();
+            lines.print(
+                &self.tally,
+                format_args!("{model} {peer}  {waited}  copy {copy} ({call} {bytes} B)"),
+            );
+        }
+    }
+
+    /// A send has gone through: `room` is what it waited for, `copy` what it took.
+    fn sent(&mut self, id: Id, room: u64, copy: u64, bytes: usize) {
+        self.record(Metric::Room, room);
+        self.record(Metric::Send, copy);
+        let Some(lines) = &mut self.lines else { return };
+        let (model, peer) = (self.model, self.flows[id.slot as usize].peer);
+        let waited = if room > 0 { format!("room {}  ", Nanos(room)) } else { String::new() };
+        let copy = Nanos(copy);
+        lines.print(
+            &self.tally,
+            format_args!("{model} {peer}  {waited}send {copy} (sendto {bytes} B)"),
+        );
+    }
+}
+
+impl Waited {
+    /// `wait 1.203 s (epoll_wait, 1 of 3)  queued 14 us`
+    fn told(&self) -> String {
+        let wait = Nanos(self.wait);
+        let mut text = match self.method {
+            Method::Stamp { age: 0 } => format!("wait {wait} (stamp)"),
+            Method::Stamp { age } => format!("wait 0 ns (stamp: there {} earlier)", Nanos(age)),
+            Method::NoStamp => String::new(),
+            Method::Ready { call, seen, of } => {
+                format!("wait {wait} ({}, {seen} of {of})", call.name())
+            }
+            Method::SameTurn => "wait 0 ns (same turn)".to_owned(),
+            Method::Polled { calls: 0, .. } => "wait 0 ns (no EAGAIN)".to_owned(),
+            Method::Polled { calls, elsewhere } => {
+                format!("wait {wait} (EAGAIN x {calls}, {} elsewhere)", Nanos(elsewhere))
+            }
+            Method::Call => format!("wait {wait} (call)"),
+        };
+        if self.queued > 0 {
+            text.push_str(&format!("  queued {}", Nanos(self.queued)));
+        }
+        if let Some(wake) = self.wake.filter(|&ns| ns > 0) {
+            text.push_str(&format!("  wake-up {}", Nanos(wake)));
+        }
+        text
+    }
+}
+
+fn is_again<T>(result: &io::Result<T>) -> bool {
+    matches!(result, Err(e) if e.kind() == io::ErrorKind::WouldBlock)
+}
+
+impl Observer for Recorder {
+    const STAMPS: bool = true;
+
+    fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    fn accept<T>(&mut self, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let start = now();
+        let (result, wake) =
+            if self.waits == Waits::InCall { self.asleep(call) } else { (call(), None) };
+        let took = now() - start;
+        let again = is_again(&result);
+        self.tally.called(Call::Accept4, again);
+        if again {
+            self.accept_again.note(start, took);
+        }
+        if self.waits == Waits::InCall || (self.waits == Waits::Polling && again) {
+            self.tally.spend(Part::Wait, took);
+        }
+        if result.is_ok() {
+            let waited = match self.waits {
+                Waits::InCall => Waited { wait: took, queued: 0, wake, method: Method::Call },
+                Waits::Readiness if self.accept_turn == self.readiness.turn => SAME_TURN,
+                Waits::Readiness => {
+                    self.accept_turn = self.readiness.turn;
+                    self.readied(start)
+                }
+                Waits::Polling => Self::polled(std::mem::take(&mut self.accept_again), start),
+            };
+            self.record(Metric::Accept, waited.wait);
+            self.accepted = Some(waited);
+        }
+        result
+    }
+
+    fn wait(
+        &mut self,
+        call: Call,
+        wait: impl FnOnce() -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let start = now();
+        let (result, _) = self.asleep(wait);
+        let ended = now();
+        let took = ended - start;
+        self.tally.called(call, false);
+        self.tally.spend(Part::Wait, took);
+        let turn = self.readiness.turn + 1;
+        let ready = *result.as_ref().unwrap_or(&0);
+        self.readiness = Readiness { call, turn, took, ended, ready, seen: 0 };
+        result
+    }
+
+    fn receive(
+        &mut self,
+        id: Id,
+        carried: bool,
+        copy: impl FnOnce() -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let start = now();
+        let result = copy();
+        let took = now() - start;
+        let again = is_again(&result);
+        self.tally.called(Call::Recvfrom, again);
+        if again {
+            let part = if self.waits == Waits::Polling { Part::Wait } else { Part::Receive };
+            self.tally.spend(part, took);
+            self.flow(id).again.note(start, took);
+            return result;
+        }
+        self.tally.spend(Part::Receive, took);
+        let turn = self.readiness.turn;
+        let waited = if self.waits == Waits::Polling {
+            Self::polled(std::mem::take(&mut self.flow(id).again), start)
+        } else if carried || self.flow(id).turn == turn {
+            SAME_TURN
+        } else {
+            self.flow(id).turn = turn;
+            self.readied(start)
+        };
+        if let Ok(n) = result {
+            count_received(&self.tally, n);
+            if n > 0 {
+                self.record(Metric::Wait, waited.wait);
+                self.record(Metric::Queued, waited.queued);
+                self.record(Metric::Copy, took);
+                self.tell_input(id, waited, took, Call::Recvfrom, n);
+            }
+        }
+        result
+    }
+
+    fn receive_waiting(
+        &mut self,
+        id: Id,
+        call: impl FnOnce() -> io::Result<Received>,
+    ) -> io::Result<usize> {
+        let realtime = nanos(sys::clock_gettime(Clock::Realtime));
+        let start = now();
+        let (result, wake) = self.asleep(call);
+        let took = now() - start;
+        self.tally.called(Call::Recvmsg, is_again(&result));
+        let received = match result {
+            Ok(received) if received.bytes > 0 => received,
+            // The end of file carries no data and no stamp: all of it was waiting.
+            other => {
+                self.tally.spend(Part::Wait, took);
+                return other.map(|received| received.bytes);
+            }
+        };
+        count_received(&self.tally, received.bytes);
+        let waited = self.divide(took, realtime, received, wake);
+        self.tell_input(id, waited, took - waited.wait, Call::Recvmsg, received.bytes);
+        Ok(received.bytes)
+    }
+
+    fn send(
+        &mut self,
+        id: Id,
+        bytes: usize,
+        call: impl FnOnce() -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let start = now();
+        let result = call();
+        let took = now() - start;
+        let again = is_again(&result);
+        self.tally.called(Call::Sendto, again);
+        self.tally.spend(Part::Send, took);
+        let stalled = self.flow(id).stalled;
+        if let Ok(n) = result {
+            count_sent(&self.tally, n);
+            let room = if stalled == 0 { 0 } else { start.saturating_sub(stalled) };
+            self.sent(id, room, took, n);
+            // Less than all: from now on it waits for room.
+            self.flow(id).stalled = if n < bytes { start + took } else { 0 };
+        } else if again && stalled == 0 {
+            self.flow(id).stalled = start;
+        }
+        result
+    }
+
+    fn send_waiting(
+        &mut self,
+        id: Id,
+        call: impl FnOnce() -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let slept = || sys::getrusage(Who::Thread).map(|Usage { voluntary, .. }| voluntary).ok();
+        let before = slept();
+        let start = now();
+        let result = call();
+        let took = now() - start;
+        // One call waits and copies, and nothing divides it: if it slept, it counts as waiting for room.
+        let blocked = slept() != before;
+        self.tally.called(Call::Sendto, is_again(&result));
+        self.tally.spend(if blocked { Part::Wait } else { Part::Send }, took);
+        if let Ok(n) = result {
+            count_sent(&self.tally, n);
+            let (room, copy) = if blocked { (took, 0) } else { (0, took) };
+            self.sent(id, room, copy, n);
+        }
+        result
+    }
+
+    fn service<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let start = now();
+        let result = work();
+        self.tally.spend(Part::Service, now() - start);
+        result
+    }
+
+    fn called(&mut self, call: Call) {
+        self.tally.called(call, false);
+    }
+
+    fn opened(&mut self, id: Id, peer: SocketAddr) {
+        self.tally.add(Count::Connections, 1);
+        let flow = Flow { peer, turn: 0, again: Again::default(), stalled: 0 };
+        let slot = id.slot as usize;
+        if slot >= self.flows.len() {
+            self.flows.resize(slot + 1, flow);
+        }
+        self.flows[slot] = flow;
+        if let (Some(waited), Some(lines)) = (self.accepted.take(), &mut self.lines) {
+            lines.print(&self.tally, format_args!("accept {peer}  {}", waited.told()));
+        }
+    }
+
+    fn closed(&mut self, id: Id, end: End) {
+        if let Some(count) = end.count() {
+            self.tally.add(count, 1);
+        }
+        let peer = self.flow(id).peer;
+        if let Some(lines) = &mut self.lines {
+            lines.print(&self.tally, format_args!("close {peer}  {}", end.name()));
+        }
+    }
+}
+
+impl Again {
+    fn note(&mut self, start: u64, took: u64) {
+        if self.calls == 0 {
+            self.since = start;
+        }
+        self.calls += 1;
+        self.inside += took;
+    }
+}

@@ -1,0 +1,41 @@
+//! Times as a person reads them.
+
+use std::fmt;
+
+/// Nanoseconds, printed with three or four significant digits: `820 ns`, `4.1 us`, `1.203 s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Nanos(pub u64);
+
+impl fmt::Display for Nanos {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ns = self.0 as f64;
+        let text = match self.0 {
+            0..1_000 => format!("{} ns", self.0),
+            1_000..99_950 => format!("{:.1} us", ns / 1e3),
+            99_950..999_500 => format!("{:.0} us", ns / 1e3),
+            999_500..99_950_000 => format!("{:.1} ms", ns / 1e6),
+            99_950_000..999_500_000 => format!("{:.0} ms", ns / 1e6),
+            _ => format!("{:.3} s", ns / 1e9),
+        };
+        // `pad` honours the width that a table asks for.
+        f.pad(&text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Nanos;
+
+    #[test]
+    fn each_unit_rolls_over_without_a_fifth_digit() {
+        let shown = |ns| Nanos(ns).to_string();
+        assert_eq!(shown(999), "999 ns");
+        assert_eq!(shown(4_100), "4.1 us");
+        assert_eq!(shown(99_949), "99.9 us");
+        assert_eq!(shown(99_950), "100 us");
+        assert_eq!(shown(999_500), "1.0 ms");
+        assert_eq!(shown(999_499_999), "999 ms");
+        assert_eq!(shown(1_203_000_000), "1.203 s");
+        assert_eq!(format!("{:>8}|", Nanos(5)), "    5 ns|");
+    }
+}

@@ -1,0 +1,89 @@
+//! Floor 1: what a server answers, in any model.
+
+/// What to do with the buffer after the service has worked on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Send the first `n` bytes of the buffer back; 0 sends nothing.
+    Send(usize),
+    /// The same, and then close the connection.
+    SendThenClose(usize),
+}
+
+/// Answers each receive **in place**: the reply lies in the buffer that the request came in, so it can
+/// never be longer, and nothing is allocated per request.
+///
+/// One service serves all connections, from several threads if the server has them. It must not
+/// block: under a multiplexing model every other client waits meanwhile.
+///
+/// ```
+/// use waitcopy::service::{Answer, Service};
+///
+/// struct Reverse;
+///
+/// impl Service for Reverse {
+///     fn stream(&self, bytes: &mut [u8]) -> Answer {
+///         bytes.reverse();
+///         Answer::Send(bytes.len())
+///     }
+/// }
+///
+/// let mut bytes = *b"abc";
+/// assert_eq!(Reverse.stream(&mut bytes), Answer::Send(3));
+/// assert_eq!(&bytes, b"cba");
+/// ```
+pub trait Service: Sync {
+    /// Turns what one receive brought into what is sent back.
+    fn stream(&self, bytes: &mut [u8]) -> Answer;
+}
+
+/// The notes' service: `data.upper()`, ASCII letters only, as Python does it for bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Upper;
+
+/// Sends everything back as it came (RFC 862).
+#[derive(Clone, Copy, Debug)]
+pub struct Echo;
+
+/// Takes everything and answers nothing (RFC 863).
+#[derive(Clone, Copy, Debug)]
+pub struct Discard;
+
+impl Service for Upper {
+    fn stream(&self, bytes: &mut [u8]) -> Answer {
+        bytes.make_ascii_uppercase();
+        Answer::Send(bytes.len())
+    }
+}
+
+impl Service for Echo {
+    fn stream(&self, bytes: &mut [u8]) -> Answer {
+        Answer::Send(bytes.len())
+    }
+}
+
+impl Service for Discard {
+    fn stream(&self, _: &mut [u8]) -> Answer {
+        Answer::Send(0)
+    }
+}
+
+/// The services of `serve --service`: name, what it answers, and itself.
+pub const SERVICES: [(&str, &str, &dyn Service); 3] = [
+    ("upper", "ASCII letters in upper case, as the notes' servers do", &Upper),
+    ("echo", "the same bytes", &Echo),
+    ("discard", "nothing", &Discard),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::{Answer, Service, Upper};
+
+    #[test]
+    fn upper_changes_ascii_letters_and_nothing_else() {
+        let mut bytes: Vec<u8> = (0..=255).collect();
+        assert_eq!(Upper.stream(&mut bytes), Answer::Send(256));
+        for (i, byte) in bytes.into_iter().enumerate() {
+            assert_eq!(byte, (i as u8).to_ascii_uppercase());
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! eventfd(2): a counter that makes every waiter ready. The stop uses one that nobody reads.
+
+use super::{check, check_len};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+/// A new event counter at 0, close-on-exec and non-blocking.
+///
+/// # Errors
+/// `EMFILE`, `ENFILE`, `ENOMEM`.
+pub fn eventfd() -> io::Result<OwnedFd> {
+    // SAFETY: the call touches no memory of ours.
+    let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+    // SAFETY: the kernel has just made this descriptor and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Adds 1 to the counter: it is readable from then on. Async-signal-safe.
+///
+/// # Errors
+/// `EAGAIN` when the counter is full: then it is readable already.
+pub fn eventfd_write(fd: impl AsFd) -> io::Result<()> {
+    write(fd, &1_u64.to_ne_bytes()).map(drop)
+}
+
+/// Writes to a descriptor (write(2)) and returns how much was taken, which may be less.
+/// Async-signal-safe.
+///
+/// # Errors
+/// `EAGAIN`, `EINTR`, `EPIPE`, `ENOSPC`, ...
+pub fn write(fd: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: the kernel only reads `bytes.len()` bytes, during the call.
+    check_len(unsafe { libc::write(fd.as_fd().as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) })
+}

@@ -1,0 +1,38 @@
+//! fcntl(2): `O_NONBLOCK`, the switch between the notes' first and second model.
+
+use super::check;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// The status flags of an open file description (`F_GETFL`).
+///
+/// # Errors
+/// None for a descriptor that is open, which `AsFd` promises.
+pub fn fcntl_getfl(fd: impl AsFd) -> io::Result<libc::c_int> {
+    // SAFETY: F_GETFL takes no argument and touches no memory.
+    check(unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_GETFL) })
+}
+
+/// Whether `O_NONBLOCK` is set.
+///
+/// # Errors
+/// As [`fcntl_getfl`].
+pub fn nonblocking(fd: impl AsFd) -> io::Result<bool> {
+    Ok(fcntl_getfl(fd)? & libc::O_NONBLOCK != 0)
+}
+
+/// Sets or clears `O_NONBLOCK` (`F_GETFL`, then `F_SETFL`): calls on the descriptor say `EAGAIN`
+/// instead of waiting. The flag belongs to the open file description: every process that
+/// shares it sees the change.
+///
+/// `SOCK_NONBLOCK` in accept4 would save the two calls; the notes switch it on afterwards
+/// (`setblocking(False)`), so the trace shows it as they do.
+///
+/// # Errors
+/// None for an open socket.
+pub fn set_nonblocking(fd: impl AsFd, on: bool) -> io::Result<()> {
+    let flags = fcntl_getfl(fd.as_fd())?;
+    let flags = if on { flags | libc::O_NONBLOCK } else { flags & !libc::O_NONBLOCK };
+    // SAFETY: F_SETFL takes an integer and touches no memory.
+    check(unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_SETFL, flags) }).map(drop)
+}

@@ -1,0 +1,181 @@
+//! Floor 0: every `unsafe` line of the crate, one wrapper per system call.
+//!
+//! Each wrapper bears the call's own name, is one expression where the call
+//! allows it, takes and returns *owned or borrowed descriptors* and never a
+//! bare number, and reports failure as the [`std::io::Error`] of its `errno`. Nothing
+//! in here retries, waits for more, or decides anything: `EINTR`, `EAGAIN`, end
+//! of file and a short write are the callers' business, and each has one
+//! visible home there.
+//!
+//! Each `SAFETY:` comment names the promise of the kernel that the block relies on.
+#![allow(unsafe_code)]
+
+mod clock;
+mod epoll;
+mod eventfd;
+mod fcntl;
+mod ioctl;
+mod mmap;
+mod poll;
+mod probe;
+mod process;
+mod published;
+mod rlimit;
+mod select;
+mod signal;
+mod socket;
+mod sockopt;
+mod usage;
+
+pub use clock::{Clock, clock_getres, clock_gettime, process_cpu_time};
+pub use epoll::{Epoll, EpollEvent, Interest, epoll_create1};
+pub use eventfd::{eventfd, eventfd_write, write};
+pub use fcntl::{fcntl_getfl, nonblocking, set_nonblocking};
+pub use ioctl::{fionread, siocoutq};
+pub use mmap::Shared;
+pub use poll::{PollFd, poll, ppoll};
+pub use probe::{io_uring_setup, uname_release};
+pub use process::{die_with_parent, kill};
+pub use published::Published;
+pub use rlimit::{Limit, getrlimit, setrlimit};
+pub use select::{FD_SETSIZE, FdSet, OverLimit, select};
+pub use signal::{
+    SIGALRM, SIGINT, SIGTERM, SIGUSR1, Signal, alarm, exit_at_once, on_signal, raise,
+};
+pub use socket::{
+    Received, accept4, bind, connect, getpeername, getsockname, listen, recv, recvmsg, send,
+    shutdown, socket, socketpair,
+};
+pub use sockopt::{
+    set_linger, set_nodelay, set_receive_buffer, set_receive_timeout, set_reuse_address,
+    set_send_buffer, set_send_timeout, set_timestamps, take_error,
+};
+pub use usage::{Usage, Who, getrusage};
+
+use std::io;
+use std::time::Duration;
+
+/// How a stream or a connection is shut: the arguments of shutdown(2).
+pub use std::net::Shutdown;
+
+/// The one converter for calls that return -1 and set `errno`.
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// The same for calls that return a length, or -1.
+fn check_len(result: libc::ssize_t) -> io::Result<usize> {
+    // Every negative value is -1 here: the kernel returns no other.
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+/// A duration as `timespec`; what does not fit saturates (292 thousand million years).
+fn timespec(duration: Duration) -> libc::timespec {
+    libc::timespec {
+        tv_sec: libc::time_t::try_from(duration.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: libc::c_long::from(duration.subsec_nanos() as i32),
+    }
+}
+
+/// Milliseconds for poll(2) and epoll_wait(2), **rounded up**: a time-out is never
+/// early, and a rest of 0.3 ms does not become a busy loop. `None` is for ever (-1).
+fn millis(timeout: Option<Duration>) -> libc::c_int {
+    timeout.map_or(-1, |t| {
+        libc::c_int::try_from(t.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX)
+    })
+}
+
+/// The name of an errno, for messages: `address already in use (EADDRINUSE)`.
+#[must_use]
+pub fn errno_name(error: &io::Error) -> Option<&'static str> {
+    error.raw_os_error().and_then(|code| {
+        Some(match code {
+            libc::EPERM => "EPERM",
+            libc::ENOENT => "ENOENT",
+            libc::EINTR => "EINTR",
+            libc::EBADF => "EBADF",
+            libc::EAGAIN => "EAGAIN",
+            libc::ENOMEM => "ENOMEM",
+            libc::EACCES => "EACCES",
+            libc::EEXIST => "EEXIST",
+            libc::EINVAL => "EINVAL",
+            libc::ENFILE => "ENFILE",
+            libc::EMFILE => "EMFILE",
+            libc::EPIPE => "EPIPE",
+            libc::ENOSYS => "ENOSYS",
+            libc::EPROTO => "EPROTO",
+            libc::ENOTSOCK => "ENOTSOCK",
+            libc::EOPNOTSUPP => "EOPNOTSUPP",
+            libc::EAFNOSUPPORT => "EAFNOSUPPORT",
+            libc::EADDRINUSE => "EADDRINUSE",
+            libc::EADDRNOTAVAIL => "EADDRNOTAVAIL",
+            libc::ENETDOWN => "ENETDOWN",
+            libc::ENETUNREACH => "ENETUNREACH",
+            libc::ECONNABORTED => "ECONNABORTED",
+            libc::ECONNRESET => "ECONNRESET",
+            libc::ENOBUFS => "ENOBUFS",
+            libc::ENOTCONN => "ENOTCONN",
+            libc::ETIMEDOUT => "ETIMEDOUT",
+            libc::ECONNREFUSED => "ECONNREFUSED",
+            libc::EHOSTDOWN => "EHOSTDOWN",
+            libc::EHOSTUNREACH => "EHOSTUNREACH",
+            libc::EINPROGRESS => "EINPROGRESS",
+            _ => return None,
+        })
+    })
+}
+
+/// An error in the program's words: what strerror(3) says in lower case, and the
+/// errno's name: `address already in use (EADDRINUSE)`.
+#[must_use]
+pub fn describe(error: &io::Error) -> String {
+    let text = error.to_string();
+    // std appends " (os error 98)"; the name says it better than the number.
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    let mut letters = text.chars();
+    let first = letters.next().map(|c| c.to_ascii_lowercase());
+    let text: String = first.into_iter().chain(letters).collect();
+    match (errno_name(error), error.raw_os_error()) {
+        (Some(name), _) => format!("{text} ({name})"),
+        (None, Some(code)) => format!("{text} (errno {code})"),
+        (None, None) => text,
+    }
+}
+
+/// Classes of an accept4(2) failure, see [`accept_failure`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcceptFailure {
+    /// No client is waiting (`EAGAIN`): on a non-blocking listener, a phase border.
+    Again,
+    /// A signal came first (`EINTR`).
+    Interrupted,
+    /// It belongs to one client, who is gone: try again at once.
+    OneClient,
+    /// No descriptors or no memory: stop listening for a moment.
+    NoResources,
+    /// The listener was shut (`EINVAL`): the stop does that on purpose.
+    Shut,
+    /// The listener itself is broken (`EBADF`, `ENOTSOCK`, ...): nothing will help.
+    Broken,
+}
+
+/// What a failed accept4(2) means for the loop around it (accept(2), "Error handling":
+/// Linux passes pending network errors of the new socket on to accept).
+#[must_use]
+pub fn accept_failure(error: &io::Error) -> AcceptFailure {
+    match error.raw_os_error() {
+        // EWOULDBLOCK is EAGAIN on Linux.
+        Some(libc::EAGAIN) => AcceptFailure::Again,
+        Some(libc::EINTR) => AcceptFailure::Interrupted,
+        Some(
+            libc::ECONNABORTED | libc::EPROTO | libc::EPERM | libc::ENETDOWN | libc::ENOPROTOOPT
+            | libc::EHOSTDOWN | libc::ENONET | libc::EHOSTUNREACH | libc::EOPNOTSUPP
+            | libc::ENETUNREACH | libc::ETIMEDOUT,
+        ) => AcceptFailure::OneClient,
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+            AcceptFailure::NoResources
+        }
+        Some(libc::EINVAL) => AcceptFailure::Shut,
+        _ => AcceptFailure::Broken,
+    }
+}

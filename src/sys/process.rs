@@ -1,0 +1,39 @@
+//! Processes: signals to children, and children that do not outlive their parent.
+
+use super::{Signal, check};
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// Sends a signal to a process (kill(2)).
+///
+/// # Errors
+/// `ESRCH` when it is gone, `EPERM` when it belongs to somebody else, `EINVAL` for a number that
+/// is no process (0 would be a whole group).
+pub fn kill(process: u32, signal: Signal) -> io::Result<()> {
+    let pid = libc::pid_t::try_from(process).unwrap_or(0);
+    if pid == 0 {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    // SAFETY: the call touches no memory of ours.
+    check(unsafe { libc::kill(pid, signal) }).map(drop)
+}
+
+/// Has the kernel end the child (SIGTERM) when the thread that starts it dies, however it dies:
+/// a killed measurement leaves no server behind (`PR_SET_PDEATHSIG`).
+pub fn die_with_parent(command: &mut Command) -> &mut Command {
+    let parent = std::process::id();
+    let in_child = move || {
+        // SAFETY: the call touches no memory of ours.
+        check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) })?;
+        // The parent may have died before the line above: then nobody would tell us.
+        if std::os::unix::process::parent_id() == parent {
+            Ok(())
+        } else {
+            Err(io::Error::from_raw_os_error(libc::ESRCH))
+        }
+    };
+    // SAFETY: between fork and exec the closure makes two system calls (prctl, getppid), both
+    // async-signal-safe; it takes no lock and allocates nothing.
+    unsafe { command.pre_exec(in_child) }
+}

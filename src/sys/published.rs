@@ -1,0 +1,63 @@
+//! A descriptor published for whoever must wake its owner: a signal handler or another thread.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Nothing is published.
+const FREE: u64 = 0;
+/// Set on top of the descriptor while a waker uses it: its owner may not go on meanwhile.
+const BUSY: u64 = 1 << 63;
+
+/// A lock-free cell: free, a descriptor, or a descriptor in use.
+///
+/// The owner blocks on its descriptor inside [`during`](Self::during); a waker reaches it by
+/// [`with`](Self::with). Both are async-signal-safe. A handler that interrupts the owner runs to its end
+/// first, so the owner spins only while *another thread* is inside, for the length of one system call.
+#[derive(Debug, Default)]
+pub struct Published(AtomicU64);
+
+impl Published {
+    /// An empty cell.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(FREE))
+    }
+
+    /// Runs `blocking` with the descriptor published. One owner at a time: a cell belongs to one flow.
+    pub fn during<T>(&self, fd: BorrowedFd<'_>, blocking: impl FnOnce() -> T) -> T {
+        let _retract = Retract(self);
+        self.0.store(fd.as_raw_fd() as u64 + 1, Ordering::SeqCst);
+        blocking()
+    }
+
+    /// Calls `f` with the descriptor, if one is published and no other waker is at it.
+    pub fn with<T>(&self, f: impl FnOnce(BorrowedFd<'_>) -> T) -> Option<T> {
+        let seen = self.0.load(Ordering::SeqCst);
+        if seen == FREE || seen & BUSY != 0 {
+            return None;
+        }
+        self.0.compare_exchange(seen, seen | BUSY, Ordering::SeqCst, Ordering::SeqCst).ok()?;
+        let number = (seen - 1) as i32;
+        // SAFETY: `during` borrows the descriptor, so it was open when it was published, and it
+        // does not return, so does not end the borrow, while BUSY is set: it is open for all of `f`.
+        let result = f(unsafe { BorrowedFd::borrow_raw(number) });
+        self.0.store(seen, Ordering::SeqCst);
+        Some(result)
+    }
+}
+
+/// Takes the descriptor back, also when the owner panics.
+struct Retract<'p>(&'p Published);
+
+impl Drop for Retract<'_> {
+    fn drop(&mut self) {
+        loop {
+            let seen = self.0.0.load(Ordering::SeqCst);
+            let free = seen & BUSY == 0;
+            if free && self.0.0.compare_exchange(seen, FREE, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Signals: sigaction(2), alarm(2), and the two ways of a handler to end.
+
+use super::check;
+use std::io;
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// A signal's number.
+pub type Signal = libc::c_int;
+/// Interrupt from the keyboard.
+pub const SIGINT: Signal = libc::SIGINT;
+/// Please end.
+pub const SIGTERM: Signal = libc::SIGTERM;
+/// For the user; here it only interrupts.
+pub const SIGUSR1: Signal = libc::SIGUSR1;
+
+/// Highest signal number that Linux knows, plus one.
+const SIGNALS: usize = 65;
+/// The handlers as addresses of `fn(Signal)`; 0: none.
+static HANDLERS: [AtomicUsize; SIGNALS] = [const { AtomicUsize::new(0) }; SIGNALS];
+
+/// Has `handler` run at each `signal`. Interrupted calls return `EINTR` (no `SA_RESTART`).
+///
+/// The handler may make only async-signal-safe calls; this module keeps `errno` around it.
+///
+/// # Errors
+/// `EINVAL` for a signal that cannot be caught.
+pub fn on_signal(signal: Signal, handler: fn(Signal)) -> io::Result<()> {
+    let slot = usize::try_from(signal).ok().and_then(|n| HANDLERS.get(n));
+    let slot = slot.ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
+    slot.store(handler as usize, Ordering::SeqCst);
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: a sigaction of zeros is valid: SIG_DFL, empty mask, no flags.
+    let action = unsafe { action.assume_init_mut() };
+    action.sa_sigaction = enter as extern "C" fn(Signal) as libc::sighandler_t;
+    // SAFETY: the kernel only reads the action; `enter` has the type of a plain handler.
+    check(unsafe { libc::sigaction(signal, action, std::ptr::null_mut()) }).map(drop)
+}
+
+/// What the kernel calls: the handler between saving and restoring `errno`, which
+/// the interrupted code may be about to read.
+extern "C" fn enter(signal: Signal) {
+    // SAFETY: libc's errno of this thread, valid as long as the thread lives.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: as above; an int that only this thread touches.
+    let before = unsafe { *errno };
+    let handler = HANDLERS.get(signal as usize).map_or(0, |slot| slot.load(Ordering::SeqCst));
+    if handler != 0 {
+        // SAFETY: the only store, in `on_signal`, stores the address of a `fn(Signal)`.
+        let handler = unsafe { std::mem::transmute::<usize, fn(Signal)>(handler) };
+        handler(signal);
+    }
+    // SAFETY: as above.
+    unsafe { *errno = before };
+}
+
+/// SIGALRM after `delay`, rounded up to whole seconds, at least one (alarm(2)). Async-signal-safe.
+pub fn alarm(delay: Duration) {
+    let seconds = delay.as_nanos().div_ceil(1_000_000_000).max(1);
+    // SAFETY: the call touches no memory of ours.
+    unsafe { libc::alarm(libc::c_uint::try_from(seconds).unwrap_or(libc::c_uint::MAX)) };
+}
+
+/// The signal that [`alarm`] brings.
+pub const SIGALRM: Signal = libc::SIGALRM;
+
+/// Ends the process now, without any clean-up, from wherever it is. Async-signal-safe.
+pub fn exit_at_once(status: i32) -> ! {
+    // SAFETY: _exit touches no memory of ours and does not return.
+    unsafe { libc::_exit(status) }
+}
+
+/// Sends a signal to the calling thread (raise(3)).
+///
+/// # Errors
+/// `EINVAL` for a number that is no signal.
+pub fn raise(signal: Signal) -> io::Result<()> {
+    // SAFETY: the call touches no memory of ours.
+    check(unsafe { libc::raise(signal) }).map(drop)
+}

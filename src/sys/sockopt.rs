@@ -1,0 +1,122 @@
+//! setsockopt(2), getsockopt(2).
+
+use super::check;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+/// Sets one option to a value of the type that the kernel expects for it.
+fn setsockopt<T>(fd: impl AsFd, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
+    // SAFETY: the kernel only reads `size_of::<T>()` bytes of the value, during the call.
+    check(unsafe {
+        libc::setsockopt(
+            fd.as_fd().as_raw_fd(),
+            level,
+            name,
+            std::ptr::from_ref(value).cast(),
+            size_of::<T>() as libc::socklen_t,
+        )
+    })
+    .map(drop)
+}
+
+/// An int option of the socket level.
+fn set_int(fd: impl AsFd, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    setsockopt(fd, libc::SOL_SOCKET, name, &value)
+}
+
+fn timeval(time: Duration) -> libc::timeval {
+    // All zeros means "for ever" to the kernel: the shortest time-out is 1 us.
+    let micros = time.as_nanos().div_ceil(1_000).max(1);
+    libc::timeval {
+        tv_sec: libc::time_t::try_from(micros / 1_000_000).unwrap_or(libc::time_t::MAX),
+        tv_usec: (micros % 1_000_000) as libc::suseconds_t,
+    }
+}
+
+/// `SO_REUSEADDR`: bind although connections of an earlier server are in TIME_WAIT (socket(7)).
+///
+/// # Errors
+/// `ENOTSOCK`.
+pub fn set_reuse_address(fd: impl AsFd) -> io::Result<()> {
+    set_int(fd, libc::SO_REUSEADDR, 1)
+}
+
+/// `SO_TIMESTAMPNS`: each [`recvmsg`](super::recvmsg) brings the kernel's receive stamp. Accepted sockets inherit it.
+///
+/// # Errors
+/// `ENOPROTOOPT` where the kernel does not know it.
+pub fn set_timestamps(fd: impl AsFd) -> io::Result<()> {
+    set_int(fd, libc::SO_TIMESTAMPNS, 1)
+}
+
+/// `TCP_NODELAY`: send each answer at once (tcp(7)). Accepted sockets inherit it, so one
+/// call on the listener is enough.
+///
+/// # Errors
+/// `EOPNOTSUPP` on a socket that is not TCP.
+pub fn set_nodelay(fd: impl AsFd) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    setsockopt(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, &on)
+}
+
+/// `SO_LINGER` with time 0: close sends a reset and forgets what was not sent.
+///
+/// # Errors
+/// `ENOTSOCK`.
+pub fn set_linger(fd: impl AsFd, seconds: u16) -> io::Result<()> {
+    let linger = libc::linger { l_onoff: 1, l_linger: libc::c_int::from(seconds) };
+    setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, &linger)
+}
+
+/// `SO_RCVBUF` in bytes; the kernel doubles it for its own book-keeping (socket(7)).
+///
+/// # Errors
+/// `ENOTSOCK`.
+pub fn set_receive_buffer(fd: impl AsFd, bytes: usize) -> io::Result<()> {
+    set_int(fd, libc::SO_RCVBUF, libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX))
+}
+
+/// `SO_SNDBUF`, as [`set_receive_buffer`].
+///
+/// # Errors
+/// `ENOTSOCK`.
+pub fn set_send_buffer(fd: impl AsFd, bytes: usize) -> io::Result<()> {
+    set_int(fd, libc::SO_SNDBUF, libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX))
+}
+
+/// `SO_RCVTIMEO`: a blocking receive gives up with `EAGAIN` after this time (accept too).
+///
+/// # Errors
+/// `EDOM` for a time the kernel cannot hold.
+pub fn set_receive_timeout(fd: impl AsFd, time: Duration) -> io::Result<()> {
+    setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVTIMEO, &timeval(time))
+}
+
+/// `SO_SNDTIMEO`: a blocking send that cannot move a byte gives up with `EAGAIN` after this time.
+///
+/// # Errors
+/// `EDOM` for a time the kernel cannot hold.
+pub fn set_send_timeout(fd: impl AsFd, time: Duration) -> io::Result<()> {
+    setsockopt(fd, libc::SOL_SOCKET, libc::SO_SNDTIMEO, &timeval(time))
+}
+
+/// The pending error of a socket, and forgets it (`SO_ERROR`): how a non-blocking connect ended.
+///
+/// # Errors
+/// The pending error itself; `ENOTSOCK`.
+pub fn take_error(fd: impl AsFd) -> io::Result<()> {
+    let mut error: libc::c_int = 0;
+    let mut len = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes, the size of `error`, and the length itself.
+    check(unsafe {
+        libc::getsockopt(
+            fd.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ERROR,
+            (&raw mut error).cast(),
+            &raw mut len,
+        )
+    })?;
+    if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
+}
