@@ -293,7 +293,8 @@ impl Reader<'_> {
             b'b' => '\u{8}',
             b'f' => '\u{c}',
             b'u' => {
-                let digits = self.bytes.get(self.at..self.at + 4).and_then(|d| str::from_utf8(d).ok());
+                let digits =
+                    self.bytes.get(self.at..self.at + 4).and_then(|d| str::from_utf8(d).ok());
                 let code = digits.and_then(|d| u32::from_str_radix(d, 16).ok());
                 self.at += 4;
                 code.and_then(char::from_u32).ok_or_else(|| self.wrong("four digits"))?

@@ -1,3 +1,52 @@
+//! Every Unix I/O model as a real server, with the two phases of each I/O, **waiting** for the data
+//! and **copying** it, made visible and measured.
+//!
+//! # The house
+//!
+//! An upper floor uses lower ones, never the other way.
+//!
+//! ```text
+//! 5  cli/       one file per command; one table of flags makes parser and help
+//! 4  lab/       compare: runs models as child processes and shows what they did
+//! 3  client/    the line client (the notes' `>>:`), the load generator
+//! 2  model/     how one flow of control waits and copies: a file per I/O model
+//! 1  net/       endpoint, listener, connections, slab with generations, drain
+//!    phase/     wait and copy: observer, recorder, histogram, report
+//!    service.rs what a server answers;  stop.rs how it ends;  failure.rs, json.rs
+//! 0  sys/       every unsafe line; one wrapper per system call
+//! ```
+//!
+//! `docs/architecture.md` has a sentence for each room and the way of one request through the house.
+//!
+//! # A server
+//!
+//! ```
+//! use std::time::Duration;
+//! use waitcopy::net::{Endpoint, Listener, Settings};
+//! use waitcopy::phase::{Counting, Tally};
+//! use waitcopy::{model, service::Upper, stop::Stop};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let listener = Listener::bind(Endpoint::Tcp("127.0.0.1:0".parse()?), 128, false)?;
+//! let stop = Stop::new(Duration::from_secs(1))?;
+//! let mut observer = Counting(Tally::new(false)?);
+//! # stop.request(); // an example must end
+//! // Another thread or a signal handler ends it with stop.request().
+//! model::epoll::serve(listener, &Settings::default(), &Upper, &mut observer, &stop)?;
+//! # Ok(())
+//! # }
+//! ```
 #![deny(unsafe_code)]
-//! x
+
+pub mod cli;
+pub mod client;
+pub mod failure;
+pub mod json;
+pub mod lab;
+pub mod model;
+pub mod net;
+pub mod phase;
+pub mod service;
+pub mod stop;
+#[allow(unsafe_code)]
 pub mod sys;

@@ -1,1 +1,5 @@
-fn main(){}
+//! The program: all of it is in the library, floor 5.
+
+fn main() -> std::process::ExitCode {
+    waitcopy::cli::main()
+}

@@ -88,7 +88,9 @@ impl Stop {
     pub fn left(&self) -> Option<Duration> {
         match self.deadline.load(SeqCst) {
             0 => None,
-            at => Some(Duration::from_nanos(at).saturating_sub(sys::clock_gettime(Clock::Monotonic))),
+            at => {
+                Some(Duration::from_nanos(at).saturating_sub(sys::clock_gettime(Clock::Monotonic)))
+            }
         }
     }
 

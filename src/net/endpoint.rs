@@ -76,7 +76,9 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused_with_a_sentence() {
-        for text in ["", "8080", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", ":80", "::1:80", "a b:1"] {
+        for text in
+            ["", "8080", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", ":80", "::1:80", "a b:1"]
+        {
             let error = Endpoint::resolve_tcp(text).unwrap_err();
             assert!(error.starts_with(&format!("address '{text}': ")), "{error}");
         }

@@ -8,14 +8,14 @@ use std::io;
 /// Writes lines to standard output without ever waiting for its reader: what the reader does not
 /// take in time is lost, counted, and said in front of the next line that gets through.
 #[derive(Clone, Debug, Default)]
-pub struct Lines {
+pub(super) struct Lines {
     line: String,
     lost: u64,
 }
 
 impl Lines {
     /// One line, without its end.
-    pub fn print(&mut self, tally: &Tally, text: fmt::Arguments<'_>) {
+    pub(super) fn print(&mut self, tally: &Tally, text: fmt::Arguments<'_>) {
         self.line.clear();
         if self.lost > 0 {
             let _ = writeln!(self.line, "({} lines lost: this reader is too slow)", self.lost);

@@ -72,11 +72,7 @@ pub trait Observer {
     fn accept<T>(&mut self, call: impl FnOnce() -> io::Result<T>) -> io::Result<T>;
 
     /// A readiness call (or a pause): pure wait. The closure returns how many are ready.
-    fn wait(
-        &mut self,
-        call: Call,
-        wait: impl FnOnce() -> io::Result<usize>,
-    ) -> io::Result<usize>;
+    fn wait(&mut self, call: Call, wait: impl FnOnce() -> io::Result<usize>) -> io::Result<usize>;
 
     /// A receive that does not wait: the copy. `carried` says that no readiness call has reported this
     /// connection since its last receive: it had more than one turn's share.
@@ -103,8 +99,11 @@ pub trait Observer {
     ) -> io::Result<usize>;
 
     /// A send that waits for room if it must.
-    fn send_waiting(&mut self, id: Id, call: impl FnOnce() -> io::Result<usize>)
-    -> io::Result<usize>;
+    fn send_waiting(
+        &mut self,
+        id: Id,
+        call: impl FnOnce() -> io::Result<usize>,
+    ) -> io::Result<usize>;
 
     /// The service at work.
     fn service<T>(&mut self, work: impl FnOnce() -> T) -> T;

@@ -269,7 +269,13 @@ impl Recorder {
     }
 
     /// Divides a receive that has waited and copied by the kernel's stamp.
-    fn divide(&mut self, took: u64, realtime: u64, received: Received, wake: Option<u64>) -> Waited {
+    fn divide(
+        &mut self,
+        took: u64,
+        realtime: u64,
+        received: Received,
+        wake: Option<u64>,
+    ) -> Waited {
         let Some(stamp) = received.stamp.map(nanos) else {
             self.tally.add(Count::Unstamped, 1);
             self.tally.spend(Part::Undivided, took);
@@ -392,11 +398,7 @@ impl Observer for Recorder {
         result
     }
 
-    fn wait(
-        &mut self,
-        call: Call,
-        wait: impl FnOnce() -> io::Result<usize>,
-    ) -> io::Result<usize> {
+    fn wait(&mut self, call: Call, wait: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
         let start = now();
         let (result, _) = self.asleep(wait);
         let ended = now();

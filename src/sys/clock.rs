@@ -58,8 +58,8 @@ pub fn clock_getres(clock: Clock) -> io::Result<Duration> {
 /// # Errors
 /// `ESRCH` when no such process exists.
 pub fn process_cpu_time(process: u32) -> io::Result<Duration> {
-    let pid = libc::pid_t::try_from(process)
-        .map_err(|_| io::Error::from_raw_os_error(libc::ESRCH))?;
+    let pid =
+        libc::pid_t::try_from(process).map_err(|_| io::Error::from_raw_os_error(libc::ESRCH))?;
     let mut id: libc::clockid_t = 0;
     // SAFETY: libc writes one clockid_t to the pointer and nothing else.
     let error = unsafe { libc::clock_getcpuclockid(pid, &raw mut id) };
@@ -80,8 +80,5 @@ fn read(id: libc::clockid_t) -> io::Result<Duration> {
 
 /// A kernel timespec (never negative for these clocks) as a duration since the clock's zero.
 pub(super) fn duration(time: libc::timespec) -> Duration {
-    Duration::new(
-        u64::try_from(time.tv_sec).unwrap_or(0),
-        u32::try_from(time.tv_nsec).unwrap_or(0),
-    )
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }

@@ -104,7 +104,13 @@ impl Epoll {
         self.epoll_ctl(libc::EPOLL_CTL_DEL, fd, Interest::NONE, 0)
     }
 
-    fn epoll_ctl(&self, op: libc::c_int, fd: impl AsFd, interest: Interest, token: u64) -> io::Result<()> {
+    fn epoll_ctl(
+        &self,
+        op: libc::c_int,
+        fd: impl AsFd,
+        interest: Interest,
+        token: u64,
+    ) -> io::Result<()> {
         let mut event = libc::epoll_event { events: interest.0, u64: token };
         // SAFETY: with ADD and MOD the kernel only reads the event; with DEL it does not look at it.
         check(unsafe {
@@ -118,7 +124,11 @@ impl Epoll {
     ///
     /// # Errors
     /// `EINTR`; `EINVAL` for an empty buffer.
-    pub fn epoll_wait(&self, events: &mut [EpollEvent], timeout: Option<Duration>) -> io::Result<usize> {
+    pub fn epoll_wait(
+        &self,
+        events: &mut [EpollEvent],
+        timeout: Option<Duration>,
+    ) -> io::Result<usize> {
         let room = libc::c_int::try_from(events.len()).unwrap_or(libc::c_int::MAX);
         // SAFETY: the kernel writes at most `room` events from the start of the buffer.
         check(unsafe {

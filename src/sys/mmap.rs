@@ -41,7 +41,8 @@ impl Shared {
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        let words = NonNull::new(base.cast()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
+        let words =
+            NonNull::new(base.cast()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
         Ok(Self { words, len })
     }
 }
@@ -59,7 +60,8 @@ impl Deref for Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         // SAFETY: exactly the range that mmap returned; no reference outlives `self`.
-        let unmapped = unsafe { libc::munmap(self.words.as_ptr().cast(), self.len * size_of::<AtomicU64>()) };
+        let unmapped =
+            unsafe { libc::munmap(self.words.as_ptr().cast(), self.len * size_of::<AtomicU64>()) };
         debug_assert!(check(unmapped).is_ok());
     }
 }

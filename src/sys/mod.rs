@@ -168,9 +168,17 @@ pub fn accept_failure(error: &io::Error) -> AcceptFailure {
         Some(libc::EAGAIN) => AcceptFailure::Again,
         Some(libc::EINTR) => AcceptFailure::Interrupted,
         Some(
-            libc::ECONNABORTED | libc::EPROTO | libc::EPERM | libc::ENETDOWN | libc::ENOPROTOOPT
-            | libc::EHOSTDOWN | libc::ENONET | libc::EHOSTUNREACH | libc::EOPNOTSUPP
-            | libc::ENETUNREACH | libc::ETIMEDOUT,
+            libc::ECONNABORTED
+            | libc::EPROTO
+            | libc::EPERM
+            | libc::ENETDOWN
+            | libc::ENOPROTOOPT
+            | libc::EHOSTDOWN
+            | libc::ENONET
+            | libc::EHOSTUNREACH
+            | libc::EOPNOTSUPP
+            | libc::ENETUNREACH
+            | libc::ETIMEDOUT,
         ) => AcceptFailure::OneClient,
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
             AcceptFailure::NoResources

@@ -19,7 +19,8 @@ impl PollFd {
     /// hang-ups are always told.
     #[must_use]
     pub fn new(fd: impl AsFd, readable: bool, writable: bool) -> Self {
-        let events = if readable { libc::POLLIN } else { 0 } | if writable { libc::POLLOUT } else { 0 };
+        let events =
+            if readable { libc::POLLIN } else { 0 } | if writable { libc::POLLOUT } else { 0 };
         Self(libc::pollfd { fd: fd.as_fd().as_raw_fd(), events, revents: 0 })
     }
 

@@ -54,7 +54,9 @@ impl Drop for Retract<'_> {
         loop {
             let seen = self.0.0.load(Ordering::SeqCst);
             let free = seen & BUSY == 0;
-            if free && self.0.0.compare_exchange(seen, FREE, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            if free
+                && self.0.0.compare_exchange(seen, FREE, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+            {
                 return;
             }
             std::hint::spin_loop();

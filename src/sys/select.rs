@@ -30,7 +30,11 @@ pub struct OverLimit {
 
 impl fmt::Display for OverLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "descriptor {} does not fit into a set of {FD_SETSIZE} (FD_SETSIZE)", self.descriptor)
+        write!(
+            f,
+            "descriptor {} does not fit into a set of {FD_SETSIZE} (FD_SETSIZE)",
+            self.descriptor
+        )
     }
 }
 

@@ -6,7 +6,12 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 /// Sets one option to a value of the type that the kernel expects for it.
-fn setsockopt<T>(fd: impl AsFd, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
+fn setsockopt<T>(
+    fd: impl AsFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: &T,
+) -> io::Result<()> {
     // SAFETY: the kernel only reads `size_of::<T>()` bytes of the value, during the call.
     check(unsafe {
         libc::setsockopt(

@@ -47,7 +47,8 @@ pub fn getrusage(who: Who) -> io::Result<Usage> {
     // SAFETY: it returned 0, so it has written the whole of it.
     let usage = unsafe { usage.assume_init() };
     let time = |t: libc::timeval| {
-        Duration::from_secs(t.tv_sec.unsigned_abs()) + Duration::from_micros(t.tv_usec.unsigned_abs())
+        Duration::from_secs(t.tv_sec.unsigned_abs())
+            + Duration::from_micros(t.tv_usec.unsigned_abs())
     };
     Ok(Usage {
         user: time(usage.ru_utime),

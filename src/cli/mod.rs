@@ -1,0 +1,110 @@
+//! Floor 5: the command line. One file per command; [`flags`] is the table that parser and help are made from.
+
+mod client;
+mod compare;
+mod doctor;
+mod flags;
+mod models;
+mod serve;
+
+use crate::failure::Failure;
+use flags::{COMMANDS, Command, Parsed};
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// An end that is not success: what to say, and the exit status.
+#[derive(Debug)]
+struct Exit {
+    code: u8,
+    message: String,
+}
+
+impl Exit {
+    /// It ran, and a check, host or threshold failed.
+    fn failed(message: impl Display) -> Self {
+        Self { code: 1, message: message.to_string() }
+    }
+
+    /// Wrong usage.
+    fn usage(message: impl Display) -> Self {
+        Self { code: 2, message: message.to_string() }
+    }
+
+    /// Bad configuration.
+    fn config(message: impl Display) -> Self {
+        Self { code: 78, message: message.to_string() }
+    }
+}
+
+impl From<Failure> for Exit {
+    fn from(failure: Failure) -> Self {
+        Self::failed(failure)
+    }
+}
+
+/// Standard output is gone: nobody listens, so there is nothing left to do or to say.
+impl From<io::Error> for Exit {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Self { code: 0, message: String::new() }
+        } else {
+            Self::failed(format!("standard output: {}", crate::sys::describe(&error)))
+        }
+    }
+}
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn main() -> ExitCode {
+    let Err(exit) = run() else { return ExitCode::SUCCESS };
+    if !exit.message.is_empty() {
+        // If standard error is gone as well, the status has to do.
+        let _ = writeln!(io::stderr(), "waitcopy: {}", exit.message);
+    }
+    ExitCode::from(exit.code)
+}
+
+fn run() -> Result<(), Exit> {
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    let name = arguments.next().map(|name| name.to_string_lossy().into_owned());
+    match name.as_deref() {
+        Some("--version" | "-V") => print(format_args!("waitcopy {}\n", env!("CARGO_PKG_VERSION"))),
+        Some("--help" | "-h" | "help") => print(flags::overview()),
+        Some(name) => {
+            let command = COMMANDS.iter().find(|command| command.name == name);
+            let command = command.ok_or_else(|| unknown(name))?;
+            let parsed = flags::parse(command, arguments).map_err(Exit::usage)?;
+            if parsed.has("help") {
+                print(flags::help(command))
+            } else {
+                dispatch(command, &parsed)
+            }
+        }
+        None => Err(Exit::usage(format!("which command?\n\n{}", flags::overview().trim_end()))),
+    }
+}
+
+fn dispatch(command: &Command, parsed: &Parsed) -> Result<(), Exit> {
+    match command.name {
+        "serve" => serve::run(parsed),
+        "client" => client::run(parsed),
+        "compare" => compare::run(parsed),
+        "models" => models::run(parsed),
+        "doctor" => doctor::run(parsed),
+        other => unreachable!("the table has a command '{other}' that nobody runs"),
+    }
+}
+
+fn unknown(name: &str) -> Exit {
+    let commands: Vec<_> = COMMANDS.iter().map(|command| command.name).collect();
+    Exit::usage(format!("no command '{name}'; there are {}", commands.join(", ")))
+}
+
+/// Prints a result.
+fn print(text: impl Display) -> Result<(), Exit> {
+    let mut out = io::stdout().lock();
+    write!(out, "{text}")?;
+    out.flush()?;
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! **epoll**, level-triggered: the set lives in the kernel. One call waits for all clients, another copies.
+//!
+//! - What blocks: the process, in `epoll_wait`, for all of its clients at once; never in a receive.
+//! - Who copies: the kernel, inside the `recvfrom` that follows.
+//! - Calls per request: 3 with one client (`epoll_wait`, `recvfrom`, `sendto`), towards 2 the more are ready
+//!   at once. `epoll_ctl` once per connection, and twice per stall.
+//! - Limits: as many descriptors as the process may have; cost grows with the ready clients only.
+//! - See it: `make strace-epoll`.
+
+use super::{ADMITTED_PER_TURN, During, EVENTS_PER_TURN, interrupted_is_none};
+use super::{Call, Clients, Failure, Listener, Mode, Observer, Service, Settings, Stop, Turn};
+use crate::phase::{End, Id};
+use crate::sys::{self, Epoll, EpollEvent, Interest};
+
+/// Serves all clients until the stop.
+///
+/// # Errors
+/// Set-up and listener failures; no client's.
+pub fn serve<S: Service + ?Sized, O: Observer>(
+    mut listener: Listener,
+    settings: &Settings,
+    service: &S,
+    observer: &mut O,
+    stop: &Stop,
+) -> Result<(), Failure> {
+    listener.set_nonblocking()?;
+    let mut clients = Clients::new(settings, Mode::Nonblocking);
+    let epoll = sys::epoll_create1().during("epoll_create1", "")?;
+    epoll.add(stop, Interest::READ, Id::STOP.token()).during("epoll_ctl", "stop")?;
+    epoll.add(&listener, Interest::READ, Id::LISTENER.token()).during("epoll_ctl", "listener")?;
+    let mut events = [EpollEvent::EMPTY; EVENTS_PER_TURN];
+    while !stop.requested() {
+        if listener.wakes() {
+            listen(&epoll, &listener, Interest::READ)?;
+        }
+        // wait
+        let timeout = clients.timeout(&listener);
+        let ready = observer.wait(Call::EpollWait, || epoll.epoll_wait(&mut events, timeout));
+        let ready = interrupted_is_none(ready, observer).during("epoll_wait", "")?;
+        // copy
+        for event in &events[..ready] {
+            match Id::of_token(event.token()) {
+                Id::LISTENER => admit(&epoll, &mut clients, &mut listener, observer)?,
+                Id::STOP => {}
+                id => attend(&epoll, &mut clients, id, service, observer),
+            }
+        }
+        clients.expire(observer);
+    }
+    drop(listener);
+    clients.drain(service, observer, stop)
+}
+
+/// Takes in who is waiting, and puts each into the set.
+fn admit<O: Observer>(
+    epoll: &Epoll,
+    clients: &mut Clients,
+    listener: &mut Listener,
+    observer: &mut O,
+) -> Result<(), Failure> {
+    for _ in 0..ADMITTED_PER_TURN {
+        let Some(id) = clients.admit(listener, observer)? else { break };
+        observer.called(Call::EpollCtl);
+        let added = clients.get(id).map(|c| epoll.add(c, Interest::READ, id.token()));
+        if added.is_some_and(|added| added.is_err()) {
+            // ENOMEM, ENOSPC: this client's bad luck.
+            clients.close(id, End::Failed, observer);
+        }
+    }
+    if listener.rests() { listen(epoll, listener, Interest::NONE) } else { Ok(()) }
+}
+
+/// One turn of a connection that epoll has reported. What is left over is reported again.
+fn attend<S: Service + ?Sized, O: Observer>(
+    epoll: &Epoll,
+    clients: &mut Clients,
+    id: Id,
+    service: &S,
+    observer: &mut O,
+) {
+    // Interest changes only where a stall begins or ends; closing takes a descriptor out of the set.
+    let interest = match clients.turn(id, service, observer) {
+        Turn::Stalled => Interest::WRITE,
+        Turn::Flushed => Interest::READ,
+        _ => return,
+    };
+    observer.called(Call::EpollCtl);
+    let told = clients.get(id).map(|c| epoll.modify(c, interest, id.token()));
+    if told.is_some_and(|told| told.is_err()) {
+        clients.close(id, End::Failed, observer);
+    }
+}
+
+/// Turns the listener's readiness on or off, around a rest.
+fn listen(epoll: &Epoll, listener: &Listener, interest: Interest) -> Result<(), Failure> {
+    epoll.modify(listener, interest, Id::LISTENER.token()).during("epoll_ctl", "listener")
+}

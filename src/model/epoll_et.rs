@@ -1,0 +1,112 @@
+//! **epoll**, edge-triggered: each change is told once. One call waits for all clients, others copy.
+//!
+//! - What blocks: the process, in `epoll_wait`, for all of its clients at once; never in a receive.
+//! - Who copies: the kernel, inside the `recvfrom`s that follow, as many as it takes to drain the socket.
+//! - Calls per request: 3 with one client (`epoll_wait`, `recvfrom`, `sendto`), towards 2 the more are ready
+//!   at once. `epoll_ctl` once per connection, never for a stall.
+//! - Limits: as many descriptors as the process may have. What is left over is *not* reported again: the
+//!   model keeps its own list of those, and a cap per turn, or one client would starve the rest.
+//! - See it: `make strace-epoll-et`.
+
+use super::{ADMITTED_PER_TURN, During, EVENTS_PER_TURN, RECEIVES_PER_TURN, interrupted_is_none};
+use super::{Call, Clients, Failure, Listener, Mode, Observer, Service, Settings, Stop, Turn};
+use crate::phase::{End, Id};
+use crate::sys::{self, Epoll, EpollEvent, Interest};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Serves all clients until the stop.
+///
+/// # Errors
+/// Set-up and listener failures; no client's.
+pub fn serve<S: Service + ?Sized, O: Observer>(
+    mut listener: Listener,
+    settings: &Settings,
+    service: &S,
+    observer: &mut O,
+    stop: &Stop,
+) -> Result<(), Failure> {
+    listener.set_nonblocking()?;
+    let mut clients = Clients::new(settings, Mode::Nonblocking);
+    let epoll = sys::epoll_create1().during("epoll_create1", "")?;
+    epoll.add(stop, Interest::READ_EDGE, Id::STOP.token()).during("epoll_ctl", "stop")?;
+    // The listener stays level-triggered: a capped round of accepts needs no list of its own then.
+    epoll.add(&listener, Interest::READ, Id::LISTENER.token()).during("epoll_ctl", "listener")?;
+    let mut events = [EpollEvent::EMPTY; EVENTS_PER_TURN];
+    // Ready, told already, and not drained in their last turn.
+    let mut carried: VecDeque<Id> = VecDeque::new();
+    while !stop.requested() {
+        if listener.wakes() {
+            listen(&epoll, &listener, Interest::READ)?;
+        }
+        // wait, unless somebody is known to be ready
+        let timeout =
+            if carried.is_empty() { clients.timeout(&listener) } else { Some(Duration::ZERO) };
+        let ready = observer.wait(Call::EpollWait, || epoll.epoll_wait(&mut events, timeout));
+        let ready = interrupted_is_none(ready, observer).during("epoll_wait", "")?;
+        // copy
+        let waiting = carried.len();
+        for event in &events[..ready] {
+            match Id::of_token(event.token()) {
+                Id::LISTENER => admit(&epoll, &mut clients, &mut listener, observer)?,
+                Id::STOP => {}
+                // It is in the list and has its turn below.
+                id if clients.carried(id) => {}
+                id => attend(&mut carried, &mut clients, id, event.hung_up(), service, observer),
+            }
+        }
+        for _ in 0..waiting {
+            let Some(id) = carried.pop_front() else { break };
+            attend(&mut carried, &mut clients, id, true, service, observer);
+        }
+        clients.expire(observer);
+    }
+    drop(listener);
+    clients.drain(service, observer, stop)
+}
+
+/// Takes in who is waiting, and puts each into the set.
+fn admit<O: Observer>(
+    epoll: &Epoll,
+    clients: &mut Clients,
+    listener: &mut Listener,
+    observer: &mut O,
+) -> Result<(), Failure> {
+    for _ in 0..ADMITTED_PER_TURN {
+        let Some(id) = clients.admit(listener, observer)? else { break };
+        observer.called(Call::EpollCtl);
+        let added = clients.get(id).map(|c| epoll.add(c, Interest::EDGE, id.token()));
+        if added.is_some_and(|added| added.is_err()) {
+            // ENOMEM, ENOSPC: this client's bad luck.
+            clients.close(id, End::Failed, observer);
+        }
+    }
+    if listener.rests() { listen(epoll, listener, Interest::NONE) } else { Ok(()) }
+}
+
+/// Drains a connection that epoll has reported, up to its share. What is left over is carried.
+fn attend<S: Service + ?Sized, O: Observer>(
+    carried: &mut VecDeque<Id>,
+    clients: &mut Clients,
+    id: Id,
+    hung_up: bool,
+    service: &S,
+    observer: &mut O,
+) {
+    for _ in 0..RECEIVES_PER_TURN {
+        match clients.turn(id, service, observer) {
+            // A short read has drained the stream, except that the end of file may follow it.
+            Turn::Short if !hung_up => return,
+            Turn::Short | Turn::Full | Turn::Flushed => {}
+            // Stalled: the edge that tells of room is still to come.
+            Turn::Empty | Turn::Stalled | Turn::StillStalled | Turn::Ended(_) => return,
+        }
+    }
+    clients.carry(id);
+    carried.push_back(id);
+}
+
+/// Turns the listener's readiness on or off, around a rest.
+fn listen(epoll: &Epoll, listener: &Listener, interest: Interest) -> Result<(), Failure> {
+    epoll.modify(listener, interest, Id::LISTENER.token()).during("epoll_ctl", "listener")
+}

@@ -1,0 +1,46 @@
+//! Floor 2: how **one flow of control** waits and copies. A file per I/O model.
+//!
+//! # The contract of a model file
+//!
+//! Each file has the same functions in the same order, so that two models read as a diff:
+//!
+//! - `serve(listener, settings, service, observer, stop)` sets up and loops until the stop: first the **wait**,
+//!   then the **copy**, each one visible step where the model separates them. It looks at
+//!   [`Stop::requested`] before each call that may wait, and what it waits on
+//!   contains the stop, so that no request to stop is slept through. After the loop it drops the listener and
+//!   drains: [`Clients::drain`](crate::net::Clients::drain) is the same for all.
+//! - `admit` takes in the clients that wait, at most 64 a turn.
+//! - `attend` gives one ready connection its turn.
+//!
+//! What is not the model is shared: [`Listener`] knows which accept errors
+//! end nothing, [`Clients`] keeps the connections, `Connection` receives and answers, the
+//! [`Observer`] is told of each call where it is made. A failed call ends at most one
+//! connection; only set-up and a broken listener end a server.
+//!
+//! A model has two type parameters, service and observer. The program serves through one boxed service
+//! and two observers ([`Run`]), which makes two instances a model.
+
+pub mod blocking;
+mod catalogue;
+pub mod epoll;
+pub mod epoll_et;
+pub mod grammar;
+pub mod nonblocking;
+pub mod poll;
+pub mod select;
+
+pub use catalogue::{CATALOGUE, Model, On, Per, Phase, Run, Serve, Step, find, suggest};
+
+// What every model file needs, in one place.
+use crate::failure::{During, Failure};
+use crate::net::{Clients, Listener, Mode, Settings, Turn, interrupted_is_none};
+use crate::phase::{Call, Observer};
+use crate::service::Service;
+use crate::stop::Stop;
+
+/// Clients taken in per turn: a storm of them must not starve those who are in.
+const ADMITTED_PER_TURN: usize = 64;
+/// Events taken per `epoll_wait`: with fewer than are ready, each turn would serve fewer per call.
+const EVENTS_PER_TURN: usize = 512;
+/// Receives per connection and turn where a turn drains: times the buffer, the bytes per turn.
+const RECEIVES_PER_TURN: usize = 16;

@@ -1,0 +1,86 @@
+//! **poll**: select without its limit. One call waits for all clients, another copies.
+//!
+//! - What blocks: the process, in `poll`, for all of its clients at once; never in a receive.
+//! - Who copies: the kernel, inside the `recvfrom` that follows.
+//! - Calls per request: 3 with one client (`poll`, `recvfrom`, `sendto`), towards 2 the more are ready at once.
+//! - Limits: as many descriptors as the process may have; but the list is built, copied in and scanned
+//!   anew each turn: cost grows with the clients, not with the ready ones.
+//! - See it: `make strace-poll`.
+
+use super::{ADMITTED_PER_TURN, During, interrupted_is_none};
+use super::{Call, Clients, Failure, Listener, Mode, Observer, Service, Settings, Stop};
+use crate::phase::Id;
+use crate::sys::{self, PollFd};
+
+/// Serves all clients until the stop.
+///
+/// # Errors
+/// Set-up and listener failures; no client's.
+pub fn serve<S: Service + ?Sized, O: Observer>(
+    mut listener: Listener,
+    settings: &Settings,
+    service: &S,
+    observer: &mut O,
+    stop: &Stop,
+) -> Result<(), Failure> {
+    listener.set_nonblocking()?;
+    let mut clients = Clients::new(settings, Mode::Nonblocking);
+    // The list and, entry by entry, who is meant; their memory is used again each turn.
+    let (mut list, mut ids) = (Vec::new(), Vec::new());
+    while !stop.requested() {
+        list.clear();
+        ids.clear();
+        list.push(PollFd::new(stop, true, false));
+        ids.push(Id::STOP);
+        if !listener.rests() || listener.wakes() {
+            list.push(PollFd::new(&listener, true, false));
+            ids.push(Id::LISTENER);
+        }
+        for (id, connection) in clients.iter() {
+            list.push(PollFd::new(connection, !connection.stalled(), connection.stalled()));
+            ids.push(id);
+        }
+        // wait
+        let timeout = clients.timeout(&listener);
+        let ready = observer.wait(Call::Poll, || sys::poll(&mut list, timeout));
+        if interrupted_is_none(ready, observer).during("poll", listener.endpoint())? > 0 {
+            // copy
+            for (entry, &id) in list.iter().zip(&ids).filter(|(entry, _)| entry.ready()) {
+                debug_assert!(entry.readable() || entry.writable());
+                match id {
+                    Id::LISTENER => admit(&mut clients, &mut listener, observer)?,
+                    Id::STOP => {}
+                    id => attend(&mut clients, id, service, observer),
+                }
+            }
+        }
+        clients.expire(observer);
+    }
+    drop(listener);
+    clients.drain(service, observer, stop)
+}
+
+/// Takes in who is waiting.
+fn admit<O: Observer>(
+    clients: &mut Clients,
+    listener: &mut Listener,
+    observer: &mut O,
+) -> Result<(), Failure> {
+    for _ in 0..ADMITTED_PER_TURN {
+        if clients.admit(listener, observer)?.is_none() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// One turn of a connection that poll has reported.
+fn attend<S: Service + ?Sized, O: Observer>(
+    clients: &mut Clients,
+    id: Id,
+    service: &S,
+    observer: &mut O,
+) {
+    // The list of the next turn is built from whether it is stalled then.
+    clients.turn(id, service, observer);
+}

@@ -1,0 +1,299 @@
+//! The connections of one flow of control: admitted, looked after in turns, drained at the stop.
+
+use super::{Accepted, Connection, Listener, Settings, Slab, Turn};
+use crate::failure::Failure;
+use crate::phase::{Call, Count, End, Id, Observer};
+use crate::service::Service;
+use crate::stop::Stop;
+use crate::sys::{self, Clock};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+/// Whether calls on the connections may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Sockets as accept4 made them.
+    Blocking,
+    /// `O_NONBLOCK` on each.
+    Nonblocking,
+}
+
+/// One tick of the idle clock. A `u32` of them lasts 497 days.
+const TICK: Duration = Duration::from_millis(10);
+
+/// The connections, by [`Id`], and the one receive buffer that they share.
+#[derive(Debug)]
+pub struct Clients {
+    slab: Slab<Connection>,
+    mode: Mode,
+    most: usize,
+    scratch: Box<[u8]>,
+    idle: Option<Idle>,
+}
+
+/// `--idle-timeout`.
+#[derive(Debug)]
+struct Idle {
+    limit: Duration,
+    /// The time of this turn, in ticks since `zero`.
+    now: u32,
+    zero: Duration,
+    /// No connection is over its time before this tick.
+    next: u32,
+}
+
+impl Clients {
+    /// Bytes that an idle connection costs in this process: its place in the table. Nothing else is
+    /// allocated for it.
+    pub const BYTES_PER_IDLE: usize = Slab::<Connection>::PLACE;
+
+    /// No clients yet.
+    #[must_use]
+    pub fn new(settings: &Settings, mode: Mode) -> Self {
+        let zero = || sys::clock_gettime(Clock::MonotonicCoarse);
+        Self {
+            slab: Slab::default(),
+            mode,
+            most: settings.max_connections.unwrap_or(usize::MAX),
+            scratch: vec![0; settings.buffer].into_boxed_slice(),
+            idle: settings.idle_timeout.map(|limit| Idle { limit, now: 0, zero: zero(), next: 0 }),
+        }
+    }
+
+    /// Takes the next waiting client in; `None` when nobody waits or nobody can be taken.
+    ///
+    /// # Errors
+    /// Only when the listener itself is broken.
+    pub fn admit<O: Observer>(
+        &mut self,
+        listener: &mut Listener,
+        observer: &mut O,
+    ) -> Result<Option<Id>, Failure> {
+        loop {
+            match listener.accept(observer)? {
+                Accepted::Client(socket, peer) => {
+                    if let Some(id) = self.settle(socket, peer, observer) {
+                        return Ok(Some(id));
+                    }
+                }
+                Accepted::Gone => {}
+                Accepted::Nobody | Accepted::Exhausted => return Ok(None),
+            }
+        }
+    }
+
+    /// Waits for the next client and takes it in; `None` to go round: interrupted, stopped or exhausted.
+    ///
+    /// # Errors
+    /// As [`Clients::admit`].
+    pub fn admit_waiting<O: Observer>(
+        &mut self,
+        listener: &mut Listener,
+        observer: &mut O,
+        stop: &Stop,
+    ) -> Result<Option<Id>, Failure> {
+        match listener.accept_waiting(observer, stop)? {
+            Accepted::Client(socket, peer) => Ok(self.settle(socket, peer, observer)),
+            Accepted::Gone | Accepted::Nobody => Ok(None),
+            Accepted::Exhausted => listener.sit_out(observer, stop).map(|()| None),
+        }
+    }
+
+    /// Gives an accepted client its place, or turns it away.
+    fn settle<O: Observer>(
+        &mut self,
+        socket: OwnedFd,
+        peer: SocketAddr,
+        observer: &mut O,
+    ) -> Option<Id> {
+        if self.slab.len() >= self.most {
+            observer.tally().notice(Count::Refused, || {
+                format!("{peer} refused: {} connections are the limit", self.most)
+            });
+            observer.called(Call::Close);
+            return None;
+        }
+        match self.mode {
+            Mode::Nonblocking => {
+                observer.called(Call::Fcntl);
+                observer.called(Call::Fcntl);
+                // Cannot fail on a socket that is open, and this one is.
+                sys::set_nonblocking(&socket, true).ok()?;
+            }
+            // The two time-outs of the socket are the idle time-out of a flow that sleeps in its calls.
+            Mode::Blocking => {
+                if let Some(idle) = &self.idle {
+                    observer.called(Call::Setsockopt);
+                    observer.called(Call::Setsockopt);
+                    sys::set_receive_timeout(&socket, idle.limit).ok()?;
+                    sys::set_send_timeout(&socket, idle.limit).ok()?;
+                }
+            }
+        }
+        let mut connection = Connection::new(socket);
+        if let Some(idle) = &mut self.idle {
+            connection.moved = idle.now;
+        }
+        let id = self.slab.insert(connection);
+        observer.opened(id, peer);
+        Some(id)
+    }
+
+    /// One turn of a connection; it is closed when that ends it. An identity whose connection is gone
+    /// already (a stale event) is answered [`Turn::Empty`].
+    pub fn turn<S: Service + ?Sized, O: Observer>(
+        &mut self,
+        id: Id,
+        service: &S,
+        observer: &mut O,
+    ) -> Turn {
+        let Some(connection) = self.slab.get_mut(id) else { return Turn::Empty };
+        let turn = connection.turn(id, &mut self.scratch, service, observer);
+        self.after(id, turn, observer)
+    }
+
+    /// The same on a blocking connection: waits inside its calls.
+    pub fn turn_waiting<S: Service + ?Sized, O: Observer>(
+        &mut self,
+        id: Id,
+        service: &S,
+        observer: &mut O,
+        stop: &Stop,
+    ) -> Turn {
+        let Some(connection) = self.slab.get_mut(id) else { return Turn::Empty };
+        let turn = connection.turn_waiting(id, &mut self.scratch, service, observer, stop);
+        self.after(id, turn, observer)
+    }
+
+    fn after<O: Observer>(&mut self, id: Id, turn: Turn, observer: &mut O) -> Turn {
+        match (turn, &self.idle) {
+            (Turn::Ended(end), _) => self.close(id, end, observer),
+            (Turn::Empty | Turn::StillStalled, _) | (_, None) => {}
+            (_, Some(idle)) => {
+                let now = idle.now;
+                self.slab.get_mut(id).into_iter().for_each(|connection| connection.moved = now);
+            }
+        }
+        turn
+    }
+
+    /// Closes a connection. Its identity finds nothing from now on.
+    pub fn close<O: Observer>(&mut self, id: Id, end: End, observer: &mut O) {
+        if self.slab.remove(id).is_some() {
+            observer.called(Call::Close);
+            observer.closed(id, end);
+        }
+    }
+
+    /// Whether the connection has more than one turn's share waiting, see [`Observer::receive`].
+    #[must_use]
+    pub fn carried(&self, id: Id) -> bool {
+        self.slab.get(id).is_some_and(|connection| connection.carried)
+    }
+
+    /// Notes that the rest of a connection's input is left for the next turn.
+    pub fn carry(&mut self, id: Id) {
+        if let Some(connection) = self.slab.get_mut(id) {
+            connection.carried = true;
+        }
+    }
+
+    /// A connection, unless it is gone.
+    #[must_use]
+    pub fn get(&self, id: Id) -> Option<&Connection> {
+        self.slab.get(id)
+    }
+
+    /// All connections.
+    pub fn iter(&self) -> impl Iterator<Item = (Id, &Connection)> {
+        self.slab.iter()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slab.is_empty()
+    }
+
+    /// Upper end of the slots to walk while connections come and go; see [`Clients::at`].
+    #[must_use]
+    pub fn slots(&self) -> u32 {
+        self.slab.places()
+    }
+
+    /// Who has this slot now.
+    #[must_use]
+    pub fn at(&self, slot: u32) -> Option<Id> {
+        self.slab.at(slot)
+    }
+
+    /// How long the model may wait: until the next connection may be idle for too long or the
+    /// listener's rest ends. `None`, for ever, is the ordinary case and reads no clock.
+    #[must_use]
+    pub fn timeout(&self, listener: &Listener) -> Option<Duration> {
+        let idle = self.idle.as_ref().filter(|_| !self.slab.is_empty());
+        let idle = idle.map(|idle| idle.zero + TICK * idle.next);
+        let next = [idle, listener.rests_until()].into_iter().flatten().min()?;
+        Some(next.saturating_sub(sys::clock_gettime(Clock::Monotonic)))
+    }
+
+    /// Closes the connections on which no byte has moved for `--idle-timeout`. Looks at all of them, but
+    /// at most 16 times per time-out: a connection is closed up to 1/16 late, never early.
+    pub fn expire<O: Observer>(&mut self, observer: &mut O) {
+        let Some(idle) = &mut self.idle else { return };
+        let elapsed = sys::clock_gettime(Clock::MonotonicCoarse).saturating_sub(idle.zero);
+        idle.now = ticks(elapsed);
+        if idle.now < idle.next {
+            return;
+        }
+        let limit = ticks(idle.limit).max(1);
+        let now = idle.now;
+        let mut next = now + limit;
+        let mut over = Vec::new();
+        for (id, connection) in self.slab.iter() {
+            // One more tick: the stamp was rounded down.
+            let end = connection.moved + limit + 1;
+            if end <= now { over.push(id) } else { next = next.min(end) }
+        }
+        idle.next = next.max(now + limit / 16).max(now + 1);
+        for id in over {
+            self.close(id, End::TimedOut, observer);
+        }
+    }
+
+    /// For the drain: the next turn receives at most this much.
+    pub(super) fn turn_limited<S: Service + ?Sized, O: Observer>(
+        &mut self,
+        id: Id,
+        most: usize,
+        service: &S,
+        observer: &mut O,
+    ) -> Turn {
+        let Some(connection) = self.slab.get_mut(id) else { return Turn::Empty };
+        let most = most.min(self.scratch.len());
+        let turn = connection.turn(id, &mut self.scratch[..most], service, observer);
+        self.after(id, turn, observer)
+    }
+}
+
+fn ticks(time: Duration) -> u32 {
+    u32::try_from(time.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Clients;
+
+    #[test]
+    fn an_idle_connection_costs_what_the_docs_say() {
+        // docs/architecture.md and docs/models.md state this figure.
+        assert_eq!(Clients::BYTES_PER_IDLE, 48);
+    }
+}

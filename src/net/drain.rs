@@ -1,0 +1,115 @@
+//! The end of a server: what was received is answered, then each connection is closed.
+//!
+//! A plain close is not enough. If unread input is there, the kernel turns it into a reset, which overtakes and
+//! destroys answers that are still on their way. So for each connection: measure once what has been received
+//! (`FIONREAD`), answer exactly that, end our direction, and close when the peer's kernel has
+//! acknowledged everything (`SIOCOUTQ` is 0). What a client sends later is not in flight and is not answered.
+//!
+//! The same for every model, on poll(2): the steady state is over, and the model's own way of waiting with it.
+
+use super::{Clients, Turn, interrupted_is_none};
+use crate::failure::{During, Failure};
+use crate::phase::{Call, End, Id, Observer};
+use crate::service::Service;
+use crate::stop::Stop;
+use crate::sys::{self, PollFd, Shutdown};
+use std::time::Duration;
+
+/// Nothing reports that a send queue has drained; it is asked for at these intervals.
+const FIRST_LOOK: Duration = Duration::from_millis(1);
+const LAST_LOOK: Duration = Duration::from_millis(20);
+
+/// A connection on its way out.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// So many received bytes are not answered yet.
+    Answering(usize),
+    /// Everything is said; the peer's kernel has not acknowledged it all.
+    Acknowledging,
+}
+
+impl Clients {
+    /// Answers what the connections have received, and closes them; at the stop's deadline those that are
+    /// left are cut. Returns with no connection open.
+    ///
+    /// # Errors
+    /// From poll(2): `ENOMEM`.
+    pub fn drain<S: Service + ?Sized, O: Observer>(
+        mut self,
+        service: &S,
+        observer: &mut O,
+        stop: &Stop,
+    ) -> Result<(), Failure> {
+        let mut leaving = self.in_flight(observer);
+        let mut look = FIRST_LOOK;
+        let mut list = Vec::new();
+        loop {
+            leaving.retain_mut(|(id, state)| self.leave(*id, state, service, observer));
+            let left = stop.left().unwrap_or(stop.drain());
+            if leaving.is_empty() || left.is_zero() {
+                break;
+            }
+            list.clear();
+            let stalled =
+                leaving.iter().filter_map(|(id, _)| self.get(*id)).filter(|c| c.stalled());
+            list.extend(stalled.map(|connection| PollFd::new(connection, false, true)));
+            let waits = observer.wait(Call::Poll, || sys::poll(&mut list, Some(look.min(left))));
+            interrupted_is_none(waits, observer).during("poll", "drain")?;
+            look = (look * 2).min(LAST_LOOK);
+        }
+        for (id, _) in leaving {
+            self.close(id, End::Cut, observer);
+        }
+        Ok(())
+    }
+
+    /// How much each connection has received at this moment.
+    fn in_flight<O: Observer>(&mut self, observer: &mut O) -> Vec<(Id, State)> {
+        let received = self.iter().map(|(id, connection)| {
+            observer.called(Call::Ioctl);
+            // From here on no call may wait, also for the blocking model. Neither call can fail on
+            // an open socket; one that did would leave nothing to answer.
+            let _ = sys::set_nonblocking(connection, true);
+            (id, State::Answering(sys::fionread(connection).unwrap_or(0)))
+        });
+        received.collect()
+    }
+
+    /// Brings a connection as far as it goes without waiting; false when it is closed.
+    fn leave<S: Service + ?Sized, O: Observer>(
+        &mut self,
+        id: Id,
+        state: &mut State,
+        service: &S,
+        observer: &mut O,
+    ) -> bool {
+        while let State::Answering(left) = *state {
+            let Some(connection) = self.get(id) else { return false };
+            if left == 0 && !connection.stalled() {
+                observer.called(Call::Shutdown);
+                // ENOTCONN: the peer has reset it; SIOCOUTQ is then 0.
+                let _ = sys::shutdown(connection, Shutdown::Write);
+                *state = State::Acknowledging;
+                break;
+            }
+            let before = observer.tally().get(crate::phase::Count::BytesIn);
+            let turn = self.turn_limited(id, left, service, observer);
+            let received = observer.tally().get(crate::phase::Count::BytesIn) - before;
+            *state = State::Answering(left.saturating_sub(received as usize));
+            match turn {
+                Turn::Ended(_) => return false,
+                Turn::Stalled | Turn::StillStalled => return true,
+                // Announced and gone again: the peer has reset the connection.
+                Turn::Empty => *state = State::Answering(0),
+                Turn::Short | Turn::Full | Turn::Flushed => {}
+            }
+        }
+        let Some(connection) = self.get(id) else { return false };
+        observer.called(Call::Ioctl);
+        let unacknowledged = sys::siocoutq(connection).unwrap_or(0);
+        if unacknowledged == 0 {
+            self.close(id, End::Drained, observer);
+        }
+        unacknowledged > 0
+    }
+}
