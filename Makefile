@@ -34,9 +34,9 @@ run: build ## the main job: every model as a real server under real clients, one
 run-%: build FORCE ## serve one model on ADDR and show both phases of each I/O (ADDR=, ARGS=)
 	@exec '$(BIN)' serve $* --listen $(ADDR) --phases $(ARGS)
 
-# -I3: ^C goes to the server, strace stays to the end of its trace.
+# -D and -I3: ^C and SIGTERM reach the server, strace stays to the end of its trace.
 strace-%: can-trace build FORCE ## the same under strace: the model's own system calls (ADDR=, ARGS=)
-	@exec strace -f -I3 -e trace='$(TRACE)' -o "|trap '' INT; exec sed -un '/socket(/,\$$p' >&2" '$(BIN)' serve $* --listen $(ADDR) $(ARGS)
+	@exec strace -D -f -I3 -e trace='$(TRACE)' -o "|trap '' INT; exec sed -un '/socket(/,\$$p' >&2" '$(BIN)' serve $* --listen $(ADDR) $(ARGS)
 
 can-trace:
 	@.ci/deps strace

@@ -317,7 +317,10 @@ impl Recorder {
 
     /// A send has gone through: `room` is what it waited for, `copy` what it took.
     fn sent(&mut self, id: Id, room: u64, copy: u64, bytes: usize) {
-        self.record(Metric::Room, room);
+        // The count of `room` is the count of stalls.
+        if room > 0 {
+            self.record(Metric::Room, room);
+        }
         self.record(Metric::Send, copy);
         let Some(lines) = &mut self.lines else { return };
         let (model, peer) = (self.model, self.flows[id.slot as usize].peer);

@@ -1,0 +1,300 @@
+//! What every test of a real server needs: the server as a child process, a watchdog, skipping aloud.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "shared by test binaries that each use a part"
+)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+use waitcopy::json::Value;
+
+/// The program under test.
+pub const WAITCOPY: &str = env!("CARGO_BIN_EXE_waitcopy");
+
+/// Nothing here may take longer; a test that does has hung.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Makes one test per model: `for_each_model!(fn name(model: &str) { ... })` becomes `name::epoll` and so on.
+/// `every_model_has_its_tests` in `cli.rs` holds the list against the catalogue.
+#[macro_export]
+macro_rules! for_each_model {
+    ($(#[$note:meta])* fn $name:ident($model:ident: &str) $body:block) => {
+        $(#[$note])*
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+            use $crate::support::PATIENCE;
+            fn run($model: &str) { let model = $model.to_owned(); support::watchdog(PATIENCE, move || { let $model = model.as_str(); $body }) }
+            #[test] fn blocking() { run("blocking") }
+            #[test] fn nonblocking() { run("nonblocking") }
+            #[test] fn select() { run("select") }
+            #[test] fn poll() { run("poll") }
+            #[test] fn epoll() { run("epoll") }
+            #[test] fn epoll_et() { run("epoll-et") }
+        }
+    };
+}
+
+/// The models that the macro above knows.
+pub const TESTED_MODELS: [&str; 6] =
+    ["blocking", "nonblocking", "select", "poll", "epoll", "epoll-et"];
+
+/// Runs a test on a thread of its own and fails it when it takes longer than `limit`.
+pub fn watchdog(limit: Duration, test: impl FnOnce() + Send + 'static) {
+    let (done, finished) = mpsc::channel();
+    let worker = thread::spawn(move || {
+        test();
+        let _ = done.send(());
+    });
+    match finished.recv_timeout(limit) {
+        Err(RecvTimeoutError::Timeout) => panic!("watchdog: not done after {limit:?}"),
+        // Done, or panicked: join tells.
+        Ok(()) | Err(RecvTimeoutError::Disconnected) => {
+            if let Err(panic) = worker.join() {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+}
+
+/// Says on standard error (which the test runner does not capture) why a check is not made here; with
+/// `NO_SKIP=1`, as in CI, fails instead.
+pub fn skip(reason: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {reason}");
+    assert!(std::env::var_os("NO_SKIP").is_none(), "NO_SKIP=1, but skipped: {reason}");
+}
+
+/// Whether the long tests are wanted (`make test-all`).
+pub fn long() -> bool {
+    std::env::var_os("WAITCOPY_LONG").is_some()
+}
+
+/// Whether strace is here and may trace; skips aloud if not.
+pub fn strace_works() -> bool {
+    let probe = Command::new("strace").args(["-o", "/dev/null", "true"]).output();
+    let works = probe.as_ref().is_ok_and(|output| output.status.success());
+    if !works {
+        skip("strace is missing or ptrace is forbidden here");
+    }
+    works
+}
+
+/// How to start a server.
+pub struct Starter {
+    command: Command,
+}
+
+/// `waitcopy serve MODEL --listen 127.0.0.1:0`, to be extended.
+pub fn serve(model: &str) -> Starter {
+    wrapped(&[], model)
+}
+
+/// The same behind another program: `["strace", "-f", "-o", file]`, `["prlimit", "--nofile=32:32"]`.
+pub fn wrapped(wrapper: &[&str], model: &str) -> Starter {
+    let server = [WAITCOPY, "serve", model, "--listen", "127.0.0.1:0"];
+    let mut words = wrapper.iter().chain(&server);
+    let mut command = Command::new(words.next().unwrap());
+    command.args(words);
+    Starter { command }
+}
+
+impl Starter {
+    pub fn args(mut self, args: &[&str]) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Starts it and waits for the readiness line.
+    pub fn start(mut self) -> Server {
+        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.command.spawn().unwrap_or_else(|e| panic!("{:?}: {e}", self.command));
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut stderr = child.stderr.take().unwrap();
+        let errors = thread::spawn(move || {
+            let mut text = String::new();
+            let _ = stderr.read_to_string(&mut text);
+            text
+        });
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let Some(address) = line.strip_prefix("listening on tcp ") else {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("no readiness line but {line:?}; {}", errors.join().unwrap());
+        };
+        let address = address.trim_end().parse().unwrap();
+        Server { child: Some(child), stdout: Some(stdout), errors: Some(errors), address }
+    }
+}
+
+/// A server in a process of its own; killed when dropped.
+pub struct Server {
+    child: Option<Child>,
+    stdout: Option<BufReader<ChildStdout>>,
+    errors: Option<thread::JoinHandle<String>>,
+    pub address: SocketAddr,
+}
+
+/// How a server ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    /// After the readiness line.
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Server {
+    /// The process that was started (a wrapper's, where there is one).
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
+    /// The process that listens: the child of a wrapper such as strace, or the process itself.
+    pub fn server_pid(&self) -> u32 {
+        let pid = self.pid();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        children.ok().and_then(|text| text.split_whitespace().next()?.parse().ok()).unwrap_or(pid)
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        // The watchdog would catch it as well, but this says where.
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream
+    }
+
+    pub fn signal(&self, signal: i32) {
+        waitcopy::sys::kill(self.server_pid(), signal).unwrap();
+    }
+
+    /// CPU time of the listening process so far.
+    pub fn cpu(&self) -> Duration {
+        waitcopy::sys::process_cpu_time(self.server_pid()).unwrap()
+    }
+
+    /// Resident set of the listening process now, in KiB.
+    pub fn rss_kib(&self) -> u64 {
+        proc_status(self.server_pid(), "VmRSS:")
+    }
+
+    /// Descriptors that the listening process has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.server_pid())).unwrap().count()
+    }
+
+    /// SIGTERM, and how it ended.
+    pub fn stop(self) -> Ended {
+        self.signal(waitcopy::sys::SIGTERM);
+        self.wait()
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> Ended {
+        // Read first: a full pipe would keep it from ending.
+        let mut stdout = String::new();
+        self.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+        let status = self.child.take().unwrap().wait().unwrap();
+        let stderr = self.errors.take().unwrap().join().unwrap();
+        Ended { status, stdout, stderr }
+    }
+
+    /// Whether it still runs.
+    pub fn alive(&mut self) -> bool {
+        self.child.as_mut().unwrap().try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Ended {
+    /// Exit status 0 asserted.
+    pub fn clean(self) -> Self {
+        assert_eq!(
+            self.status.code(),
+            Some(0),
+            "{}
+{}",
+            self.stdout,
+            self.stderr
+        );
+        self
+    }
+
+    /// A counter of the closing summary: `Ended::count("requests")`, 0 when it is not printed.
+    pub fn count(&self, name: &str) -> u64 {
+        let words = self.stderr.lines().flat_map(|line| line.trim().split(", "));
+        words
+            .filter_map(|words| words.rsplit_once(' '))
+            .find(|(what, _)| *what == name)
+            .map_or(0, |(_, n)| n.parse().unwrap())
+    }
+}
+
+fn proc_status(pid: u32, field: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Sends and reads the whole answer.
+pub fn exchange(stream: &mut TcpStream, message: &[u8]) {
+    stream.write_all(message).unwrap();
+    let mut reply = vec![0; message.len()];
+    stream.read_exact(&mut reply).unwrap();
+    assert_eq!(reply, message.to_ascii_uppercase());
+}
+
+/// Bytes of all values, different at each position, so that a lost or foreign one shows.
+pub fn pattern(len: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        // xorshift64
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// Waits until `condition` holds; for what no event tells, such as counters of another process.
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(30), "not within 30 s: {what}");
+        thread::yield_now();
+    }
+}
+
+/// A report file's figures.
+pub fn report(path: &std::path::Path) -> Value {
+    Value::parse(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// A path for a file of this test, unique in this run.
+pub fn scratch(name: &str) -> std::path::PathBuf {
+    let dir = std::env::temp_dir().join(format!("waitcopy-test-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    dir.join(name)
+}
