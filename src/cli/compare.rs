@@ -1,4 +1,75 @@
-use super::{Exit, Parsed};
-pub(super) fn run(_: &Parsed) -> Result<(), Exit> {
-    Err(Exit::failed("x"))
+//! `waitcopy compare`: the main job.
+
+use super::serve::find_model;
+use super::{Exit, Parsed, print};
+use crate::json::Value;
+use crate::lab::compare::{self, Plan, Table};
+use crate::lab::machine;
+use crate::model::CATALOGUE;
+use crate::phase::Nanos;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
+    let plan = plan(parsed)?;
+    let terminal = io::stderr().is_terminal();
+    let cells = compare::run(&plan, |step| {
+        // Progress that cannot be shown is not missed. On a terminal one line is written over.
+        let (begin, end) = if terminal { ("\r\x1b[K", "") } else { ("", "\n") };
+        let _ = write!(io::stderr(), "{begin}{step}{end}");
+    });
+    if terminal {
+        let _ = write!(io::stderr(), "\r\x1b[K");
+    }
+    let cells = cells.map_err(Exit::failed)?;
+    let environment = machine::environment();
+    if parsed.has("json") {
+        let result = Value::object([
+            ("waitcopy", env!("CARGO_PKG_VERSION").into()),
+            ("environment", environment),
+            ("size", (plan.size as u64).into()),
+            ("duration_ns", (plan.duration.as_nanos() as u64).into()),
+            ("cells", Value::List(cells.iter().map(compare::Cell::to_json).collect())),
+        ]);
+        print(format_args!("{result:#}\n"))?;
+    } else {
+        let of = |name| match environment.get(name) {
+            Some(Value::Text(text)) => text.clone(),
+            Some(other) => other.to_string(),
+            None => "?".to_owned(),
+        };
+        print(format_args!(
+            "{}\n{} bytes a message, one in flight per client, {} a measurement; each byte checked\n\
+             Linux {}, {}, {} cores; rates: recorder off; calls, EAGAIN and time: recorder on\n",
+            Table(&cells),
+            plan.size,
+            Nanos(plan.duration.as_nanos() as u64),
+            of("kernel"),
+            of("cpu"),
+            of("cores"),
+        ))?;
+    }
+    let broken: Vec<_> = cells.iter().filter(|cell| !cell.sound()).map(|cell| cell.model).collect();
+    if broken.is_empty() {
+        Ok(())
+    } else {
+        Err(Exit::failed(format!("wrong or missing replies from: {}", broken.join(", "))))
+    }
+}
+
+fn plan(parsed: &Parsed) -> Result<Plan, Exit> {
+    let models = if parsed.operands.is_empty() {
+        CATALOGUE.iter().collect()
+    } else {
+        parsed.operands.iter().map(|name| find_model(name)).collect::<Result<_, _>>()?
+    };
+    let counts = parsed.value("connections").unwrap_or("1,32");
+    let connections: Option<Vec<usize>> =
+        counts.split(',').map(|n| n.parse().ok().filter(|&n| n > 0)).collect();
+    let connections = connections.ok_or_else(|| {
+        Exit::usage(format!("--connections {counts}: whole numbers with commas expected, 1,32"))
+    })?;
+    let duration = parsed.duration("duration").map_err(Exit::usage)?;
+    let size = parsed.number("size", 1).map_err(Exit::usage)?.unwrap_or(64);
+    Ok(Plan { models, connections, duration: duration.unwrap_or(Duration::from_secs(2)), size })
 }

@@ -1,1 +1,41 @@
-//! x
+//! Floor 3: the other end of the connection.
+//!
+//! [`line`](mod@line) is the notes' client for a person or a pipe; [`load`] drives a server with many
+//! connections and checks every byte.
+
+pub mod line;
+pub mod load;
+
+use crate::failure::{During, Failure};
+use crate::net::Endpoint;
+use crate::sys;
+use std::os::fd::OwnedFd;
+
+/// Connects to the first of the endpoints that answers, as getaddrinfo(3) suggests.
+///
+/// # Errors
+/// The last one's failure: `connect tcp 127.0.0.1:8080: connection refused (ECONNREFUSED)`.
+pub fn connect(endpoints: &[Endpoint]) -> Result<OwnedFd, Failure> {
+    let mut last = None;
+    for endpoint in endpoints {
+        match connect_one(*endpoint) {
+            Ok(socket) => return Ok(socket),
+            Err(failure) => last = Some(failure),
+        }
+    }
+    Err(last.unwrap_or_else(|| {
+        Failure::new("connect", "nowhere", std::io::ErrorKind::AddrNotAvailable.into())
+    }))
+}
+
+fn connect_one(endpoint: Endpoint) -> Result<OwnedFd, Failure> {
+    let address = endpoint.address();
+    let socket = sys::socket(&address).during("socket", endpoint)?;
+    sys::set_nodelay(&socket).during("setsockopt TCP_NODELAY", endpoint)?;
+    sys::connect(&socket, &address).map_err(|error| {
+        let hint = (error.kind() == std::io::ErrorKind::ConnectionRefused)
+            .then_some("no server listens there; the notes' servers bind 8080");
+        Failure::new("connect", endpoint, error).hint(hint)
+    })?;
+    Ok(socket)
+}

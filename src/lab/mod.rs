@@ -1,1 +1,7 @@
-//! x
+//! Floor 4: runs models as child processes under real clients and shows what they did.
+
+mod child;
+pub mod compare;
+pub mod machine;
+
+pub use child::Server;

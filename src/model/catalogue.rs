@@ -66,7 +66,7 @@ pub struct Step {
 }
 
 /// The function of a model, for both observers of the program.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Run {
     /// Without a recorder.
     pub counting: Serve<Counting>,
@@ -79,6 +79,7 @@ pub type Serve<O> =
     fn(Listener, &Settings, &(dyn Service + 'static), &mut O, &Stop) -> Result<(), Failure>;
 
 /// One entry.
+#[derive(Debug)]
 pub struct Model {
     /// As typed: `epoll-et`.
     pub name: &'static str,

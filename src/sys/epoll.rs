@@ -14,6 +14,8 @@ impl Interest {
     pub const READ: Self = Self(libc::EPOLLIN as u32);
     /// `EPOLLOUT`, level-triggered: told again as long as there is room.
     pub const WRITE: Self = Self(libc::EPOLLOUT as u32);
+    /// Both, level-triggered.
+    pub const BOTH: Self = Self((libc::EPOLLIN | libc::EPOLLOUT) as u32);
     /// Errors and hang-ups only.
     pub const NONE: Self = Self(0);
     /// Both directions and the peer's half-close, edge-triggered (`EPOLLIN | EPOLLOUT |

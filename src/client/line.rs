@@ -1,0 +1,113 @@
+//! The notes' client: a line, its reply, the next line.
+//!
+//! Unlike the notes' it reads the **whole** reply: a message of n bytes has a reply of n bytes, however many
+//! segments it comes in. It sends and receives at the same time, so a message larger than all buffers on
+//! the way does not stop both ends.
+
+use crate::failure::{During, Failure};
+use crate::net::Endpoint;
+use crate::sys::{self, PollFd};
+use std::io::{self, BufRead, Write};
+use std::os::fd::OwnedFd;
+
+/// The notes' prompt.
+const PROMPT: &[u8] = b">>:";
+
+/// Why a conversation ended early.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The connection's.
+    Server(Failure),
+    /// The server closed it: bytes of the reply that came, bytes that were to come.
+    Gone(usize, usize),
+    /// Reading the lines or printing the replies failed.
+    Terminal(io::Error),
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self::Server(failure)
+    }
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Terminal(error)
+    }
+}
+
+/// Sends each line of `input`, stripped as the notes do it, and prints each reply as a line. Blank lines
+/// are skipped; the end of input ends it.
+///
+/// # Errors
+/// See [`Trouble`].
+pub fn converse(
+    socket: &OwnedFd,
+    server: Endpoint,
+    input: &mut impl BufRead,
+    output: &mut impl Write,
+    prompt: bool,
+) -> Result<(), Trouble> {
+    sys::set_nonblocking(socket, true).during("fcntl", server)?;
+    let (mut line, mut reply) = (Vec::new(), Vec::new());
+    loop {
+        if prompt {
+            output.write_all(PROMPT)?;
+            output.flush()?;
+        }
+        line.clear();
+        if input.read_until(b'\n', &mut line)? == 0 {
+            if prompt {
+                writeln!(output)?;
+            }
+            return Ok(());
+        }
+        let message = line.trim_ascii();
+        if message.is_empty() {
+            continue;
+        }
+        exchange(socket, server, message, &mut reply)?;
+        output.write_all(&reply)?;
+        output.write_all(b"\n")?;
+        output.flush()?;
+    }
+}
+
+/// Sends the message and receives as many bytes.
+fn exchange(
+    socket: &OwnedFd,
+    server: Endpoint,
+    message: &[u8],
+    reply: &mut Vec<u8>,
+) -> Result<(), Trouble> {
+    reply.clear();
+    reply.resize(message.len(), 0);
+    let (mut sent, mut received) = (0, 0);
+    while received < message.len() {
+        let mut watch = [PollFd::new(socket, true, sent < message.len())];
+        match sys::poll(&mut watch, None) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            other => other.during("poll", server)?,
+        };
+        if watch[0].writable() && sent < message.len() {
+            sent += now(sys::send(socket, &message[sent..])).during("send", server)?.unwrap_or(0);
+        }
+        if watch[0].readable() {
+            match now(sys::recv(socket, &mut reply[received..])).during("recv", server)? {
+                Some(0) => return Err(Trouble::Gone(received, message.len())),
+                n => received += n.unwrap_or(0),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `None` where the call would have waited.
+fn now(result: io::Result<usize>) -> io::Result<Option<usize>> {
+    match result {
+        Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+            Ok(None)
+        }
+        other => other.map(Some),
+    }
+}

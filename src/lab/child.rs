@@ -1,0 +1,130 @@
+//! A server in a process of its own.
+
+use crate::json::Value;
+use crate::net::Endpoint;
+use crate::sys;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+/// A server must be ready, and later gone, within this time.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// `waitcopy serve MODEL` on a free port of loopback. Killed when dropped; ends with this process, however that ends.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    endpoint: Endpoint,
+    report: Option<PathBuf>,
+}
+
+impl Server {
+    /// Starts this same program as a server and waits for its readiness line. With `record`, the
+    /// server records its phases.
+    ///
+    /// # Errors
+    /// A sentence: it could not be started, or ended without listening, and what it said.
+    pub fn start(model: &str, record: bool) -> Result<Self, String> {
+        let program = std::env::current_exe().map_err(|e| sentence("own path", &e))?;
+        let report = record.then(|| {
+            let name = format!("waitcopy-{}-{model}.json", std::process::id());
+            std::env::temp_dir().join(name)
+        });
+        let mut command = Command::new(program);
+        command.args(["serve", model, "--listen", "127.0.0.1:0"]);
+        if let Some(path) = &report {
+            command.arg("--report").arg(path);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = sys::die_with_parent(&mut command)
+            .spawn()
+            .map_err(|e| sentence(&format!("serve {model}"), &e))?;
+        match ready(&mut child) {
+            Ok(endpoint) => Ok(Self { child, endpoint, report }),
+            Err(line) => {
+                // It may hang as well as have ended; either way it is over.
+                let _ = child.kill();
+                let mut said = String::new();
+                if let Some(mut stderr) = child.stderr.take() {
+                    let _ = stderr.read_to_string(&mut said);
+                }
+                let _ = child.wait();
+                Err(format!("serve {model} does not listen: {line}{}", said.trim_end()))
+            }
+        }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn endpoint(&self) -> Endpoint {
+        self.endpoint
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGTERM; waits for its end and returns its report, if it records one.
+    ///
+    /// # Errors
+    /// A sentence: it did not end, or not with status 0, or left no report.
+    pub fn stop(mut self) -> Result<Option<Value>, String> {
+        sys::kill(self.child.id(), sys::SIGTERM).map_err(|e| sentence("kill", &e))?;
+        let mut stderr = self.child.stderr.take();
+        let (sender, end) = mpsc::channel();
+        // Its summary is read to the end of file, which is its end; a thread, because that may hang.
+        thread::spawn(move || {
+            let mut said = String::new();
+            if let Some(stderr) = &mut stderr {
+                let _ = stderr.read_to_string(&mut said);
+            }
+            let _ = sender.send(said);
+        });
+        let said = end.recv_timeout(PATIENCE).map_err(|_| "the server did not end".to_owned())?;
+        let status = self.child.wait().map_err(|e| sentence("wait", &e))?;
+        if !status.success() {
+            return Err(format!("the server ended with {status}: {}", said.trim()));
+        }
+        self.report.as_deref().map(read_report).transpose()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Both fail when it has ended, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(path) = &self.report {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Reads the readiness line, but not for longer than [`PATIENCE`].
+fn ready(child: &mut Child) -> Result<Endpoint, String> {
+    let stdout = child.stdout.take().ok_or("no standard output")?;
+    let (sender, line) = mpsc::channel();
+    thread::spawn(move || {
+        let mut line = String::new();
+        let _ = BufReader::new(stdout).read_line(&mut line);
+        let _ = sender.send(line);
+    });
+    let line = line.recv_timeout(PATIENCE).map_err(|_| "it says nothing; ".to_owned())?;
+    let address = line.strip_prefix("listening on tcp ").map(str::trim_end);
+    address.and_then(|text| text.parse().ok()).map(Endpoint::Tcp).ok_or(line)
+}
+
+fn read_report(path: &Path) -> Result<Value, String> {
+    let text = fs::read_to_string(path).map_err(|e| sentence(&path.display().to_string(), &e))?;
+    Value::parse(&text)
+}
+
+fn sentence(what: &str, error: &io::Error) -> String {
+    format!("{what}: {}", sys::describe(error))
+}
