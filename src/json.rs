@@ -294,7 +294,7 @@ impl Reader<'_> {
             b'f' => '\u{c}',
             b'u' => {
                 let digits =
-                    self.bytes.get(self.at..self.at + 4).and_then(|d| str::from_utf8(d).ok());
+                    self.bytes.get(self.at..self.at + 4).and_then(|d| std::str::from_utf8(d).ok());
                 let code = digits.and_then(|d| u32::from_str_radix(d, 16).ok());
                 self.at += 4;
                 code.and_then(char::from_u32).ok_or_else(|| self.wrong("four digits"))?
@@ -310,7 +310,7 @@ impl Reader<'_> {
         while self.bytes.get(self.at).is_some_and(part) {
             self.at += 1;
         }
-        let text = str::from_utf8(&self.bytes[start..self.at]).unwrap_or_default();
+        let text = std::str::from_utf8(&self.bytes[start..self.at]).unwrap_or_default();
         if let Ok(count) = text.parse() {
             return Ok(Value::Count(count));
         }

@@ -9,7 +9,7 @@ use std::io::{self, IsTerminal};
 
 pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
     let address = parsed.operands.first().map_or(DEFAULT_ADDRESS, String::as_str);
-    let endpoints = Endpoint::resolve_tcp(address).map_err(Exit::usage)?;
+    let endpoints = Endpoint::resolve_tcp(address)?;
     let socket = connect(&endpoints)?;
     let server = sys::getpeername(&socket).map_or(endpoints[0], Endpoint::Tcp);
     let (input, output) = (io::stdin(), io::stdout());

@@ -187,7 +187,7 @@ pub(super) fn parse(
 }
 
 fn text(argument: OsString) -> Result<String, String> {
-    argument.into_string().map_err(|raw| format!("{} is not UTF-8", raw.display()))
+    argument.into_string().map_err(|raw| format!("{} is not UTF-8", raw.to_string_lossy()))
 }
 
 fn unknown(command: &Command, flag: &str) -> String {

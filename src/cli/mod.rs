@@ -1,4 +1,4 @@
-//! Floor 5: the command line. One file per command; [`flags`] is the table that parser and help are made from.
+//! Floor 5: the command line. One file per command; `flags.rs` is the table that parser and help are made from.
 
 mod client;
 mod compare;
@@ -8,6 +8,7 @@ mod models;
 mod serve;
 
 use crate::failure::Failure;
+use crate::net::AddressError;
 use flags::{COMMANDS, Command, Parsed};
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -40,6 +41,15 @@ impl Exit {
 impl From<Failure> for Exit {
     fn from(failure: Failure) -> Self {
         Self::failed(failure)
+    }
+}
+
+impl From<AddressError> for Exit {
+    fn from(error: AddressError) -> Self {
+        match error {
+            AddressError::Malformed(text) => Self::usage(text),
+            AddressError::Unknown(text) => Self::failed(text),
+        }
     }
 }
 

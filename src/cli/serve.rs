@@ -110,7 +110,7 @@ fn asked(parsed: &Parsed) -> Result<Asked, Exit> {
     let name = parsed.operands.first().ok_or_else(|| Exit::usage(which_model("which model?")))?;
     let model = find_model(name)?;
     let address = parsed.value("listen").unwrap_or(DEFAULT_ADDRESS);
-    let endpoint = Endpoint::resolve_tcp(address).map_err(Exit::usage)?[0];
+    let endpoint = Endpoint::resolve_tcp(address)?[0];
     let service = parsed.value("service").unwrap_or("upper");
     let service = SERVICES.iter().find(|(name, ..)| *name == service).ok_or_else(|| {
         let names: Vec<_> = SERVICES.iter().map(|(name, ..)| *name).collect();

@@ -7,8 +7,8 @@
 //! - Limits: as many descriptors as the process may have; cost grows with the ready clients only.
 //! - See it: `make strace-epoll`.
 
-use super::{ADMITTED_PER_TURN, During, EVENTS_PER_TURN, interrupted_is_none};
 use super::{Call, Clients, Failure, Listener, Mode, Observer, Service, Settings, Stop, Turn};
+use super::{During, EVENTS_PER_TURN, interrupted_is_none};
 use crate::phase::{End, Id};
 use crate::sys::{self, Epoll, EpollEvent, Interest};
 
@@ -58,15 +58,11 @@ fn admit<O: Observer>(
     listener: &mut Listener,
     observer: &mut O,
 ) -> Result<(), Failure> {
-    for _ in 0..ADMITTED_PER_TURN {
-        let Some(id) = clients.admit(listener, observer)? else { break };
+    clients.admit_all(listener, observer, |connection, id, observer| {
         observer.called(Call::EpollCtl);
-        let added = clients.get(id).map(|c| epoll.add(c, Interest::READ, id.token()));
-        if added.is_some_and(|added| added.is_err()) {
-            // ENOMEM, ENOSPC: this client's bad luck.
-            clients.close(id, End::Failed, observer);
-        }
-    }
+        // ENOMEM, ENOSPC: this client's bad luck.
+        epoll.add(connection, Interest::READ, id.token()).map_err(|_| End::Failed)
+    })?;
     if listener.rests() { listen(epoll, listener, Interest::NONE) } else { Ok(()) }
 }
 
@@ -92,6 +88,10 @@ fn attend<S: Service + ?Sized, O: Observer>(
 }
 
 /// Turns the listener's readiness on or off, around a rest.
-fn listen(epoll: &Epoll, listener: &Listener, interest: Interest) -> Result<(), Failure> {
+pub(super) fn listen(
+    epoll: &Epoll,
+    listener: &Listener,
+    interest: Interest,
+) -> Result<(), Failure> {
     epoll.modify(listener, interest, Id::LISTENER.token()).during("epoll_ctl", "listener")
 }

@@ -8,8 +8,9 @@
 //!   model keeps its own list of those, and a cap per turn, or one client would starve the rest.
 //! - See it: `make strace-epoll-et`.
 
-use super::{ADMITTED_PER_TURN, During, EVENTS_PER_TURN, RECEIVES_PER_TURN, interrupted_is_none};
+use super::epoll::listen;
 use super::{Call, Clients, Failure, Listener, Mode, Observer, Service, Settings, Stop, Turn};
+use super::{During, EVENTS_PER_TURN, RECEIVES_PER_TURN, interrupted_is_none};
 use crate::phase::{End, Id};
 use crate::sys::{self, Epoll, EpollEvent, Interest};
 use std::collections::VecDeque;
@@ -72,15 +73,11 @@ fn admit<O: Observer>(
     listener: &mut Listener,
     observer: &mut O,
 ) -> Result<(), Failure> {
-    for _ in 0..ADMITTED_PER_TURN {
-        let Some(id) = clients.admit(listener, observer)? else { break };
+    clients.admit_all(listener, observer, |connection, id, observer| {
         observer.called(Call::EpollCtl);
-        let added = clients.get(id).map(|c| epoll.add(c, Interest::EDGE, id.token()));
-        if added.is_some_and(|added| added.is_err()) {
-            // ENOMEM, ENOSPC: this client's bad luck.
-            clients.close(id, End::Failed, observer);
-        }
-    }
+        // ENOMEM, ENOSPC: this client's bad luck.
+        epoll.add(connection, Interest::EDGE, id.token()).map_err(|_| End::Failed)
+    })?;
     if listener.rests() { listen(epoll, listener, Interest::NONE) } else { Ok(()) }
 }
 
@@ -104,9 +101,4 @@ fn attend<S: Service + ?Sized, O: Observer>(
     }
     clients.carry(id);
     carried.push_back(id);
-}
-
-/// Turns the listener's readiness on or off, around a rest.
-fn listen(epoll: &Epoll, listener: &Listener, interest: Interest) -> Result<(), Failure> {
-    epoll.modify(listener, interest, Id::LISTENER.token()).during("epoll_ctl", "listener")
 }

@@ -38,8 +38,6 @@ use crate::phase::{Call, Observer};
 use crate::service::Service;
 use crate::stop::Stop;
 
-/// Clients taken in per turn: a storm of them must not starve those who are in.
-const ADMITTED_PER_TURN: usize = 64;
 /// Events taken per `epoll_wait`: with fewer than are ready, each turn would serve fewer per call.
 const EVENTS_PER_TURN: usize = 512;
 /// Receives per connection and turn where a turn drains: times the buffer, the bytes per turn.

@@ -7,8 +7,8 @@
 //!   the notes' `time.sleep(2)` does.
 //! - See it: `make strace-nonblocking`.
 
-use super::{ADMITTED_PER_TURN, During, interrupted_is_none};
 use super::{Call, Clients, Failure, Listener, Mode, Observer, Service, Settings, Stop};
+use super::{During, interrupted_is_none};
 use crate::phase::Id;
 use crate::sys::{self, PollFd};
 use std::time::Duration;
@@ -51,12 +51,7 @@ fn admit<O: Observer>(
     listener: &mut Listener,
     observer: &mut O,
 ) -> Result<(), Failure> {
-    for _ in 0..ADMITTED_PER_TURN {
-        if clients.admit(listener, observer)?.is_none() {
-            break;
-        }
-    }
-    Ok(())
+    clients.admit_all(listener, observer, |_, _, _| Ok(()))
 }
 
 /// Asks one client for data; copies and answers if there is some.

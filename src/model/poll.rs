@@ -7,8 +7,8 @@
 //!   anew each turn: cost grows with the clients, not with the ready ones.
 //! - See it: `make strace-poll`.
 
-use super::{ADMITTED_PER_TURN, During, interrupted_is_none};
 use super::{Call, Clients, Failure, Listener, Mode, Observer, Service, Settings, Stop};
+use super::{During, interrupted_is_none};
 use crate::phase::Id;
 use crate::sys::{self, PollFd};
 
@@ -66,12 +66,7 @@ fn admit<O: Observer>(
     listener: &mut Listener,
     observer: &mut O,
 ) -> Result<(), Failure> {
-    for _ in 0..ADMITTED_PER_TURN {
-        if clients.admit(listener, observer)?.is_none() {
-            break;
-        }
-    }
-    Ok(())
+    clients.admit_all(listener, observer, |_, _, _| Ok(()))
 }
 
 /// One turn of a connection that poll has reported.

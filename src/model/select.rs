@@ -7,8 +7,8 @@
 //!   in, overwritten and scanned anew each turn: cost grows with the clients, not with the ready ones.
 //! - See it: `make strace-select`.
 
-use super::{ADMITTED_PER_TURN, During, interrupted_is_none};
 use super::{Call, Clients, Failure, Listener, Mode, Observer, Service, Settings, Stop};
+use super::{During, interrupted_is_none};
 use crate::phase::{Count, End, Id};
 use crate::sys::{self, FD_SETSIZE, FdSet, OverLimit};
 use std::io;
@@ -67,15 +67,12 @@ fn admit<O: Observer>(
     listener: &mut Listener,
     observer: &mut O,
 ) -> Result<(), Failure> {
-    for _ in 0..ADMITTED_PER_TURN {
-        let Some(id) = clients.admit(listener, observer)? else { break };
-        let fits = clients.get(id).map_or(Ok(0), |connection| FdSet::new().insert(connection));
-        if let Err(over) = fits {
+    clients.admit_all(listener, observer, |connection, _, observer| {
+        FdSet::new().insert(connection).map(drop).map_err(|over| {
             observer.tally().notice(Count::BeyondSet, || format!("select: {over}: client closed"));
-            clients.close(id, End::BeyondSet, observer);
-        }
-    }
-    Ok(())
+            End::BeyondSet
+        })
+    })
 }
 
 /// One turn of a connection that select has reported.

@@ -19,6 +19,9 @@ pub enum Mode {
     Nonblocking,
 }
 
+/// Clients taken in per turn: a storm of them must not starve those who are in.
+const ADMITTED_PER_TURN: usize = 64;
+
 /// One tick of the idle clock. A `u32` of them lasts 497 days.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -81,6 +84,27 @@ impl Clients {
                 Accepted::Nobody | Accepted::Exhausted => return Ok(None),
             }
         }
+    }
+
+    /// Takes in all who wait, up to a turn's share. `enter` puts each into the model's readiness set;
+    /// a client that it cannot take is closed for the reason it gives.
+    ///
+    /// # Errors
+    /// As [`Clients::admit`].
+    pub fn admit_all<O: Observer>(
+        &mut self,
+        listener: &mut Listener,
+        observer: &mut O,
+        mut enter: impl FnMut(&Connection, Id, &mut O) -> Result<(), End>,
+    ) -> Result<(), Failure> {
+        for _ in 0..ADMITTED_PER_TURN {
+            let Some(id) = self.admit(listener, observer)? else { break };
+            let entered = self.slab.get(id).map(|connection| enter(connection, id, observer));
+            if let Some(Err(end)) = entered {
+                self.close(id, end, observer);
+            }
+        }
+        Ok(())
     }
 
     /// Waits for the next client and takes it in; `None` to go round: interrupted, stopped or exhausted.

@@ -7,6 +7,24 @@ use std::net::{SocketAddr, ToSocketAddrs};
 /// The notes' address.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
 
+/// Why a text is no endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AddressError {
+    /// It is not written as an address.
+    Malformed(String),
+    /// It is, but the resolver finds nothing behind the name.
+    Unknown(String),
+}
+
+impl fmt::Display for AddressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Malformed(text) | Self::Unknown(text)) = self;
+        f.write_str(text)
+    }
+}
+
+impl std::error::Error for AddressError {}
+
 /// Where a server listens or a client dials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
@@ -20,11 +38,12 @@ impl Endpoint {
     ///
     /// # Errors
     /// A sentence that says what the text lacks, or that the name is unknown.
-    pub fn resolve_tcp(text: &str) -> Result<Vec<Self>, String> {
+    pub fn resolve_tcp(text: &str) -> Result<Vec<Self>, AddressError> {
         if let Ok(address) = text.parse() {
             return Ok(vec![Self::Tcp(address)]);
         }
-        let wrong = |what: &str| format!("address '{text}': {what}");
+        let wrong = |what: &str| AddressError::Malformed(format!("address '{text}': {what}"));
+        let unknown = |what: &str| AddressError::Unknown(format!("address '{text}': {what}"));
         let (host, port) = text
             .rsplit_once(':')
             .ok_or_else(|| wrong("HOST:PORT expected, such as 127.0.0.1:8080"))?;
@@ -34,10 +53,10 @@ impl Endpoint {
         }
         let found: Vec<_> = (host, port)
             .to_socket_addrs()
-            .map_err(|e| wrong(&unknown_host(&e)))?
+            .map_err(|e| unknown(&unknown_host(&e)))?
             .map(Self::Tcp)
             .collect();
-        if found.is_empty() { Err(wrong("the name has no address")) } else { Ok(found) }
+        if found.is_empty() { Err(unknown("the name has no address")) } else { Ok(found) }
     }
 
     /// The socket address.
@@ -79,7 +98,7 @@ mod tests {
         for text in
             ["", "8080", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", ":80", "::1:80", "a b:1"]
         {
-            let error = Endpoint::resolve_tcp(text).unwrap_err();
+            let error = Endpoint::resolve_tcp(text).unwrap_err().to_string();
             assert!(error.starts_with(&format!("address '{text}': ")), "{error}");
         }
     }

@@ -44,18 +44,18 @@ impl Listener {
     /// The call that failed, the address and the errno, with a hint where one helps.
     pub fn bind(endpoint: Endpoint, backlog: u32, stamps: bool) -> Result<Self, Failure> {
         let address = endpoint.address();
-        let socket = sys::socket(&address).during("socket", endpoint)?;
-        sys::set_reuse_address(&socket).during("setsockopt SO_REUSEADDR", endpoint)?;
-        sys::set_nodelay(&socket).during("setsockopt TCP_NODELAY", endpoint)?;
-        if stamps {
-            sys::set_timestamps(&socket).during("setsockopt SO_TIMESTAMPNS", endpoint)?;
-        }
         let hinted = |call: &'static str| {
             move |error: io::Error| {
                 let hint = bind_hint(&error);
                 Failure::new(call, endpoint, error).hint(hint)
             }
         };
+        let socket = sys::socket(&address).map_err(hinted("socket"))?;
+        sys::set_reuse_address(&socket).during("setsockopt SO_REUSEADDR", endpoint)?;
+        sys::set_nodelay(&socket).during("setsockopt TCP_NODELAY", endpoint)?;
+        if stamps {
+            sys::set_timestamps(&socket).during("setsockopt SO_TIMESTAMPNS", endpoint)?;
+        }
         sys::bind(&socket, &address).map_err(hinted("bind"))?;
         sys::listen(&socket, backlog).map_err(hinted("listen"))?;
         let address = sys::getsockname(&socket).during("getsockname", endpoint)?;
@@ -175,6 +175,9 @@ impl AsFd for Listener {
 }
 
 fn bind_hint(error: &io::Error) -> Option<&'static str> {
+    if sys::accept_failure(error) == AcceptFailure::NoResources {
+        return Some("this process may have too few descriptors: ulimit -n");
+    }
     match error.kind() {
         io::ErrorKind::AddrInUse => {
             Some("another server has it: choose another --listen ADDR, or port 0 for a free one")

@@ -10,7 +10,7 @@ mod slab;
 
 pub use clients::{Clients, Mode};
 pub use connection::{Connection, Turn};
-pub use endpoint::{DEFAULT_ADDRESS, Endpoint};
+pub use endpoint::{AddressError, DEFAULT_ADDRESS, Endpoint};
 pub use listener::{Accepted, Listener};
 pub use slab::Slab;
 

@@ -1,57 +1,15 @@
 //! The recorder: the observer that measures wait and copy.
 
+use super::Waits;
 use super::observer::{count_received, count_sent};
-use super::{Call, Count, End, Histogram, Id, Lines, Nanos, Observer, Part, Primed, Tally};
+use super::waited::{Again, Method, Waited};
+use super::{Call, Count, End, Histogram, Id, Lines, Metric, Nanos, Observer, Part, Primed, Tally};
 use crate::sys::{self, Clock, Received, Usage, Who};
 use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-
-/// How a model waits, and so how its waits are measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waits {
-    /// In the receive itself: the kernel's stamp divides the call.
-    InCall,
-    /// In a readiness call, before the receive.
-    Readiness,
-    /// By asking again and again: from a connection's first `EAGAIN` on.
-    Polling,
-}
-
-/// What is measured, each in a histogram of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(usize)]
-pub enum Metric {
-    /// Waiting for a client.
-    Accept,
-    /// Waiting for data.
-    Wait,
-    /// The part of a wait's end in which the flow could run and had no CPU yet.
-    Wake,
-    /// Data known to be there, neighbours served first.
-    Queued,
-    /// The data on its way into the buffer.
-    Copy,
-    /// Waiting for room to send.
-    Room,
-    /// The answer on its way into the kernel.
-    Send,
-}
-
-impl Metric {
-    /// All of them with their names in reports, in the order of their numbers.
-    pub const ALL: [(Self, &'static str); 7] = [
-        (Self::Accept, "accept"),
-        (Self::Wait, "wait"),
-        (Self::Wake, "wake"),
-        (Self::Queued, "queued"),
-        (Self::Copy, "copy"),
-        (Self::Room, "room"),
-        (Self::Send, "send"),
-    ];
-}
 
 /// What the recorder remembers of a connection between two calls. Times are `CLOCK_MONOTONIC` in ns.
 #[derive(Clone, Copy, Debug)]
@@ -62,16 +20,6 @@ struct Flow {
     again: Again,
     /// Since when it waits for room; 0: it does not.
     stalled: u64,
-}
-
-/// A row of `EAGAIN`s.
-#[derive(Clone, Copy, Debug, Default)]
-struct Again {
-    /// When the first of them was asked for.
-    since: u64,
-    /// Time inside these calls.
-    inside: u64,
-    calls: u64,
 }
 
 /// The last readiness call.
@@ -85,28 +33,6 @@ struct Readiness {
     /// How many of the ready ones were looked after so far.
     seen: usize,
 }
-
-/// How an input's wait came about; decides how the line says it.
-#[derive(Clone, Copy, Debug)]
-enum Method {
-    Stamp { age: u64 },
-    NoStamp,
-    Ready { call: Call, seen: usize, of: usize },
-    SameTurn,
-    Polled { calls: u64, elsewhere: u64 },
-    Call,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Waited {
-    wait: u64,
-    queued: u64,
-    wake: Option<u64>,
-    method: Method,
-}
-
-/// The second I/O of a turn has waited for nothing.
-const SAME_TURN: Waited = Waited { wait: 0, queued: 0, wake: None, method: Method::SameTurn };
 
 /// Measures each call and keeps histograms; with lines, tells each I/O as it happens.
 ///
@@ -234,7 +160,7 @@ impl Recorder {
     fn runnable(&self) -> Option<u64> {
         let mut text = [0_u8; 64];
         let n = self.schedstat.as_ref()?.read_at(&mut text, 0).ok()?;
-        str::from_utf8(&text[..n]).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
+        std::str::from_utf8(&text[..n]).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
     }
 
     /// Runs a call that may put the flow to sleep and measures how long waking up took.
@@ -258,14 +184,6 @@ impl Recorder {
             wake: None,
             method: Method::Ready { call, seen, of: ready },
         }
-    }
-
-    /// The wait that a row of `EAGAIN`s was.
-    fn polled(again: Again, start: u64) -> Waited {
-        let wait = if again.calls == 0 { 0 } else { start.saturating_sub(again.since) };
-        let elsewhere = wait.saturating_sub(again.inside);
-        let method = Method::Polled { calls: again.calls, elsewhere };
-        Waited { wait, queued: 0, wake: None, method }
     }
 
     /// Divides a receive that has waited and copied by the kernel's stamp.
@@ -333,34 +251,6 @@ impl Recorder {
     }
 }
 
-impl Waited {
-    /// `wait 1.203 s (epoll_wait, 1 of 3)  queued 14 us`
-    fn told(&self) -> String {
-        let wait = Nanos(self.wait);
-        let mut text = match self.method {
-            Method::Stamp { age: 0 } => format!("wait {wait} (stamp)"),
-            Method::Stamp { age } => format!("wait 0 ns (stamp: there {} earlier)", Nanos(age)),
-            Method::NoStamp => String::new(),
-            Method::Ready { call, seen, of } => {
-                format!("wait {wait} ({}, {seen} of {of})", call.name())
-            }
-            Method::SameTurn => "wait 0 ns (same turn)".to_owned(),
-            Method::Polled { calls: 0, .. } => "wait 0 ns (no EAGAIN)".to_owned(),
-            Method::Polled { calls, elsewhere } => {
-                format!("wait {wait} (EAGAIN x {calls}, {} elsewhere)", Nanos(elsewhere))
-            }
-            Method::Call => format!("wait {wait} (call)"),
-        };
-        if self.queued > 0 {
-            text.push_str(&format!("  queued {}", Nanos(self.queued)));
-        }
-        if let Some(wake) = self.wake.filter(|&ns| ns > 0) {
-            text.push_str(&format!("  wake-up {}", Nanos(wake)));
-        }
-        text
-    }
-}
-
 fn is_again<T>(result: &io::Result<T>) -> bool {
     matches!(result, Err(e) if e.kind() == io::ErrorKind::WouldBlock)
 }
@@ -388,12 +278,12 @@ impl Observer for Recorder {
         if result.is_ok() {
             let waited = match self.waits {
                 Waits::InCall => Waited { wait: took, queued: 0, wake, method: Method::Call },
-                Waits::Readiness if self.accept_turn == self.readiness.turn => SAME_TURN,
+                Waits::Readiness if self.accept_turn == self.readiness.turn => Waited::SAME_TURN,
                 Waits::Readiness => {
                     self.accept_turn = self.readiness.turn;
                     self.readied(start)
                 }
-                Waits::Polling => Self::polled(std::mem::take(&mut self.accept_again), start),
+                Waits::Polling => Waited::polled(std::mem::take(&mut self.accept_again), start),
             };
             self.record(Metric::Accept, waited.wait);
             self.accepted = Some(waited);
@@ -434,9 +324,9 @@ impl Observer for Recorder {
         self.tally.spend(Part::Receive, took);
         let turn = self.readiness.turn;
         let waited = if self.waits == Waits::Polling {
-            Self::polled(std::mem::take(&mut self.flow(id).again), start)
+            Waited::polled(std::mem::take(&mut self.flow(id).again), start)
         } else if carried || self.flow(id).turn == turn {
-            SAME_TURN
+            Waited::SAME_TURN
         } else {
             self.flow(id).turn = turn;
             self.readied(start)
@@ -556,15 +446,5 @@ impl Observer for Recorder {
         if let Some(lines) = &mut self.lines {
             lines.print(&self.tally, format_args!("close {peer}  {}", end.name()));
         }
-    }
-}
-
-impl Again {
-    fn note(&mut self, start: u64, took: u64) {
-        if self.calls == 0 {
-            self.since = start;
-        }
-        self.calls += 1;
-        self.inside += took;
     }
 }

@@ -8,7 +8,6 @@
 //! visible home there.
 //!
 //! Each `SAFETY:` comment names the promise of the kernel that the block relies on.
-#![allow(unsafe_code)]
 
 mod clock;
 mod epoll;
