@@ -113,7 +113,9 @@ mod tests {
         assert_eq!(slab.remove(old), Some('a'));
         let new = slab.insert('b');
         assert_eq!((old.slot, slab.len()), (new.slot, 1));
-        assert_eq!((slab.get(old), slab.get_mut(old), slab.remove(old)), (None, None, None));
+        assert_eq!(slab.get(old), None);
+        assert_eq!(slab.get_mut(old), None);
+        assert_eq!(slab.remove(old), None);
         assert_eq!(slab.get(new), Some(&'b'));
         assert_eq!(slab.at(new.slot), Some(new));
         assert_eq!(slab.iter().collect::<Vec<_>>(), [(new, &'b')]);

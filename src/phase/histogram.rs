@@ -190,11 +190,13 @@ mod tests {
         #[test]
         fn quantiles_are_those_of_hdrhistogram(
             values in prop::collection::vec((2..62_u32).prop_flat_map(|s| 1..1_u64 << s), 1..200),
-            q in 0.0..=1.0_f64,
+            q in 0.001..=1.0_f64,
         ) {
             let mut oracle = hdrhistogram::Histogram::<u64>::new_with_bounds(1, 1 << 62, 3).unwrap();
             values.iter().for_each(|&v| oracle.record(v).unwrap());
-            prop_assert_eq!(of(&values).quantile(q), oracle.value_at_quantile(q).min(oracle.max()));
+            // The oracle knows the maximum only to three digits.
+            let max = values.iter().copied().max().unwrap();
+            prop_assert_eq!(of(&values).quantile(q), oracle.value_at_quantile(q).min(max));
         }
     }
 }
