@@ -39,11 +39,17 @@ pub struct Clients {
 #[derive(Debug)]
 struct Idle {
     limit: Duration,
-    /// The time of this turn, in ticks since `zero`.
-    now: u32,
+    /// When the clock began, on `CLOCK_MONOTONIC`.
     zero: Duration,
     /// No connection is over its time before this tick.
     next: u32,
+}
+
+impl Idle {
+    /// Ticks since the clock began. Only a server with `--idle-timeout` pays for it.
+    fn now(&self) -> u32 {
+        ticks(sys::clock_gettime(Clock::Monotonic).saturating_sub(self.zero))
+    }
 }
 
 impl Clients {
@@ -54,17 +60,18 @@ impl Clients {
     /// No clients yet.
     #[must_use]
     pub fn new(settings: &Settings, mode: Mode) -> Self {
-        let zero = || sys::clock_gettime(Clock::MonotonicCoarse);
+        let zero = || sys::clock_gettime(Clock::Monotonic);
         Self {
             slab: Slab::default(),
             mode,
             most: settings.max_connections.unwrap_or(usize::MAX),
             scratch: vec![0; settings.buffer].into_boxed_slice(),
-            idle: settings.idle_timeout.map(|limit| Idle { limit, now: 0, zero: zero(), next: 0 }),
+            idle: settings.idle_timeout.map(|limit| Idle { limit, zero: zero(), next: 0 }),
         }
     }
 
-    /// Takes the next waiting client in; `None` when nobody waits or nobody can be taken.
+    /// Takes the next waiting client in; `None` when nobody waits or nobody can be taken. Gives up after a
+    /// turn's share of clients that were gone or had to be turned away.
     ///
     /// # Errors
     /// Only when the listener itself is broken.
@@ -73,7 +80,7 @@ impl Clients {
         listener: &mut Listener,
         observer: &mut O,
     ) -> Result<Option<Id>, Failure> {
-        loop {
+        for _ in 0..ADMITTED_PER_TURN {
             match listener.accept(observer)? {
                 Accepted::Client(socket, peer) => {
                     if let Some(id) = self.settle(socket, peer, observer) {
@@ -81,9 +88,10 @@ impl Clients {
                     }
                 }
                 Accepted::Gone => {}
-                Accepted::Nobody | Accepted::Exhausted => return Ok(None),
+                Accepted::Nobody | Accepted::Exhausted => break,
             }
         }
+        Ok(None)
     }
 
     /// Takes in all who wait, up to a turn's share. `enter` puts each into the model's readiness set;
@@ -156,8 +164,8 @@ impl Clients {
             }
         }
         let mut connection = Connection::new(socket);
-        if let Some(idle) = &mut self.idle {
-            connection.moved = idle.now;
+        if let Some(idle) = &self.idle {
+            connection.moved = idle.now();
         }
         let id = self.slab.insert(connection);
         observer.opened(id, peer);
@@ -195,7 +203,7 @@ impl Clients {
             (Turn::Ended(end), _) => self.close(id, end, observer),
             (Turn::Empty | Turn::StillStalled, _) | (_, None) => {}
             (_, Some(idle)) => {
-                let now = idle.now;
+                let now = idle.now();
                 self.slab.get_mut(id).into_iter().for_each(|connection| connection.moved = now);
             }
         }
@@ -272,13 +280,11 @@ impl Clients {
     /// at most 16 times per time-out: a connection is closed up to 1/16 late, never early.
     pub fn expire<O: Observer>(&mut self, observer: &mut O) {
         let Some(idle) = &mut self.idle else { return };
-        let elapsed = sys::clock_gettime(Clock::MonotonicCoarse).saturating_sub(idle.zero);
-        idle.now = ticks(elapsed);
-        if idle.now < idle.next {
+        let now = idle.now();
+        if now < idle.next {
             return;
         }
         let limit = ticks(idle.limit).max(1);
-        let now = idle.now;
         let mut next = now + limit;
         let mut over = Vec::new();
         for (id, connection) in self.slab.iter() {
@@ -292,7 +298,12 @@ impl Clients {
         }
     }
 
-    /// For the drain: the next turn receives at most this much.
+    /// Bytes of one receive at most.
+    pub(super) fn buffer(&self) -> usize {
+        self.scratch.len()
+    }
+
+    /// For the drain: the turn receives at most `most` bytes, which fit into the buffer.
     pub(super) fn turn_limited<S: Service + ?Sized, O: Observer>(
         &mut self,
         id: Id,
@@ -301,7 +312,6 @@ impl Clients {
         observer: &mut O,
     ) -> Turn {
         let Some(connection) = self.slab.get_mut(id) else { return Turn::Empty };
-        let most = most.min(self.scratch.len());
         let turn = connection.turn(id, &mut self.scratch[..most], service, observer);
         self.after(id, turn, observer)
     }

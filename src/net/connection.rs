@@ -1,6 +1,6 @@
 //! One client's connection: receive, answer, keep what did not fit.
 
-use crate::phase::{End, Id, Observer};
+use crate::phase::{Count, End, Id, Observer};
 use crate::service::{Answer, Service};
 use crate::stop::Stop;
 use crate::sys::{self, Received};
@@ -14,7 +14,7 @@ pub enum Turn {
     Short,
     /// A whole buffer came and is answered: there may be more.
     Full,
-    /// Nothing was there (`EAGAIN`), or a signal came first.
+    /// Nothing was there (`EAGAIN`); on a blocking socket: a signal came first.
     Empty,
     /// The kernel did not take all of the answer. The rest is kept, and nothing is read from this
     /// client until it is gone: from now on the connection waits for room.
@@ -69,20 +69,19 @@ impl Connection {
         }
         let carried = std::mem::take(&mut self.carried);
         // copy
-        let n = match observer.receive(id, carried, || sys::recv(&self.socket, scratch)) {
+        let received = uninterrupted(observer, |observer| {
+            observer.receive(id, carried, || sys::recv(&self.socket, scratch))
+        });
+        let n = match received {
             Ok(0) => return Turn::Ended(End::EndOfFile),
             Ok(n) => n,
             Err(error) => return failed(&error),
         };
         let (reply, close) = answer(service, observer, &mut scratch[..n]);
         // send
-        let send = || sys::send(&self.socket, &scratch[..reply]);
-        let sent = match if reply == 0 { Ok(0) } else { observer.send(id, reply, send) } {
+        let sent = match self.send(id, &scratch[..reply], observer) {
             Ok(sent) => sent,
-            Err(error) => match failed(&error) {
-                Turn::Empty => 0,
-                ended => return ended,
-            },
+            Err(ended) => return ended,
         };
         if sent < reply {
             self.output.extend_from_slice(&scratch[sent..reply]);
@@ -95,7 +94,7 @@ impl Connection {
     /// Sends what is kept, as far as there is room.
     fn flush<O: Observer>(&mut self, id: Id, observer: &mut O) -> Turn {
         let rest = &self.output[self.sent as usize..];
-        match observer.send(id, rest.len(), || sys::send(&self.socket, rest)) {
+        match self.send(id, rest, observer) {
             Ok(n) if n == rest.len() => {
                 // Gives the memory back: a stall is rare, an idle connection is not.
                 self.output = Vec::new();
@@ -106,11 +105,22 @@ impl Connection {
                 self.sent += n as u32;
                 Turn::StillStalled
             }
-            Err(error) => match failed(&error) {
-                Turn::Empty => Turn::StillStalled,
-                ended => ended,
-            },
+            Err(ended) => ended,
         }
+    }
+
+    /// Sends what the kernel takes without waiting, perhaps nothing; how the connection ended otherwise.
+    fn send<O: Observer>(&self, id: Id, bytes: &[u8], observer: &mut O) -> Result<usize, Turn> {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        let sent = uninterrupted(observer, |observer| {
+            observer.send(id, bytes.len(), || sys::send(&self.socket, bytes))
+        });
+        sent.or_else(|error| match failed(&error) {
+            Turn::Empty => Ok(0),
+            ended => Err(ended),
+        })
     }
 
     /// One turn on a blocking socket: waits for data and copies it in one call, then sends all of the
@@ -154,6 +164,22 @@ impl Connection {
             }
         }
         served(close, n == scratch.len())
+    }
+}
+
+/// A call that does not wait is made again at once when a signal came first: nobody would report what it
+/// left undone, least of all an edge.
+fn uninterrupted<O: Observer>(
+    observer: &mut O,
+    mut call: impl FnMut(&mut O) -> io::Result<usize>,
+) -> io::Result<usize> {
+    loop {
+        match call(observer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                observer.tally().add(Count::Interrupted, 1);
+            }
+            result => return result,
+        }
     }
 }
 

@@ -92,16 +92,19 @@ impl Clients {
                 *state = State::Acknowledging;
                 break;
             }
-            let before = observer.tally().get(crate::phase::Count::BytesIn);
-            let turn = self.turn_limited(id, left, service, observer);
-            let received = observer.tally().get(crate::phase::Count::BytesIn) - before;
-            *state = State::Answering(left.saturating_sub(received as usize));
-            match turn {
+            let most = left.min(self.buffer());
+            match self.turn_limited(id, most, service, observer) {
                 Turn::Ended(_) => return false,
-                Turn::Stalled | Turn::StillStalled => return true,
+                Turn::StillStalled => return true,
+                Turn::Flushed => {}
+                // What FIONREAD has announced is there: a receive up to that brings all it asks for.
+                Turn::Short | Turn::Full => *state = State::Answering(left - most),
+                Turn::Stalled => {
+                    *state = State::Answering(left - most);
+                    return true;
+                }
                 // Announced and gone again: the peer has reset the connection.
                 Turn::Empty => *state = State::Answering(0),
-                Turn::Short | Turn::Full | Turn::Flushed => {}
             }
         }
         let Some(connection) = self.get(id) else { return false };
