@@ -1,0 +1,91 @@
+//! No allocation per request, and none per idle connection beyond its place in the table.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::Duration;
+use support::{PATIENCE, exchange, watchdog};
+use waitcopy::model::{CATALOGUE, Model, Serve};
+use waitcopy::net::{Clients, Endpoint, Listener, Settings};
+use waitcopy::phase::{Counting, Observer, Recorder, Tally};
+use waitcopy::service::Upper;
+use waitcopy::stop::Stop;
+
+/// Serves in this thread while `clients` run in another one; what the serving thread allocated.
+fn allocated_while<O: Observer>(
+    serve: Serve<O>,
+    observer: &mut O,
+    clients: impl FnOnce(SocketAddr) + Send,
+) -> allocation_counter::AllocationInfo {
+    let endpoint = Endpoint::Tcp("127.0.0.1:0".parse().unwrap());
+    let listener = Listener::bind(endpoint, 4096, false).unwrap();
+    let address = listener.endpoint().address();
+    let stop = Stop::new(Duration::from_secs(5)).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            clients(address);
+            stop.request();
+        });
+        allocation_counter::measure(|| {
+            serve(listener, &Settings::default(), &Upper, observer, &stop).unwrap();
+        })
+    })
+}
+
+fn tally() -> Tally {
+    Tally::new(false).unwrap()
+}
+
+fn converse(requests: usize) -> impl FnOnce(SocketAddr) + Send {
+    move |address| {
+        let mut client = TcpStream::connect(address).unwrap();
+        (0..requests).for_each(|_| exchange(&mut client, b"hello"));
+    }
+}
+
+/// The drain allocates its lists, or does not if the client has left before the stop comes.
+const DRAIN: u64 = 8;
+
+#[test]
+fn a_thousand_requests_more_allocate_nothing_more() {
+    watchdog(PATIENCE, || {
+        for Model { name, run, waits, .. } in &CATALOGUE {
+            let counting =
+                |n| allocated_while(run.counting, &mut Counting(tally()), converse(n)).count_total;
+            assert!(counting(1001) <= counting(1) + DRAIN, "{name}, counting");
+            let recording = |n| {
+                let mut recorder = Recorder::new(name, *waits, tally(), false).unwrap();
+                allocated_while(run.recording, &mut recorder, converse(n)).count_total
+            };
+            assert!(recording(1001) <= recording(1) + DRAIN, "{name}, recording");
+        }
+    });
+}
+
+#[test]
+fn an_idle_connection_takes_its_place_in_the_table_and_no_more() {
+    const IDLE: usize = 1000;
+    watchdog(PATIENCE, || {
+        for model in CATALOGUE.iter().filter(|model| model.name.starts_with("epoll")) {
+            let idle = |n: usize| {
+                move |address| {
+                    let _silent: Vec<_> =
+                        (0..n).map(|_| TcpStream::connect(address).unwrap()).collect();
+                    // The backlog is served in order: when this one is answered, all are in.
+                    let mut last = TcpStream::connect(address).unwrap();
+                    last.write_all(b"x").unwrap();
+                    last.read_exact(&mut [0]).unwrap();
+                }
+            };
+            let bytes =
+                |n| allocated_while(model.run.counting, &mut Counting(tally()), idle(n)).bytes_max;
+            let (none, many) = (bytes(0), bytes(IDLE));
+            // The table doubles, so up to twice the places, beside the old half while it moves; the drain
+            // at the end keeps a list as well.
+            let most = (IDLE * (3 * Clients::BYTES_PER_IDLE + 64)) as u64;
+            assert!(many - none <= most, "{}: {} bytes more", model.name, many - none);
+        }
+    });
+}
