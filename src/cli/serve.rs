@@ -95,7 +95,7 @@ pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
 
 /// The closing table goes to standard error; if that is gone, nobody reads it.
 fn summary(figures: &Report<'_>) {
-    let _ = write!(io::stderr(), "{figures}");
+    let _ = io::stderr().write_all(figures.to_string().as_bytes());
 }
 
 fn failed(what: &str, error: &io::Error) -> Exit {
