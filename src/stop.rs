@@ -16,10 +16,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-/// How to ask a server to stop, from a signal handler or another thread.
+/// How to ask a server to stop, from a signal handler or another thread. One stop for one flow of control:
+/// it holds the one descriptor that the flow is blocked on.
 #[derive(Debug)]
 pub struct Stop {
     requested: AtomicBool,
+    /// The drain's time is over as well.
+    over: AtomicBool,
     /// Readable once the stop is requested.
     counter: OwnedFd,
     /// What the flow is blocked on.
@@ -40,6 +43,7 @@ impl Stop {
     pub fn new(drain: Duration) -> io::Result<Self> {
         Ok(Self {
             requested: AtomicBool::new(false),
+            over: AtomicBool::new(false),
             counter: sys::eventfd()?,
             blocked: Published::new(),
             drain,
@@ -67,9 +71,10 @@ impl Stop {
         self.blocked.with(|fd| sys::shutdown(fd, Shutdown::Read));
     }
 
-    /// Ends the connection that the flow is blocked on, for a peer that does not read: a blocked send
-    /// returns. For the drain's deadline; async-signal-safe.
+    /// Ends the connection that the flow is blocked on, or will be, for a peer that does not read: a blocked
+    /// send returns. For the drain's deadline; async-signal-safe and as sticky as the request.
     pub fn cut(&self) {
+        self.over.store(true, SeqCst);
         self.blocked.with(|fd| sys::shutdown(fd, Shutdown::Both));
     }
 
@@ -94,6 +99,12 @@ impl Stop {
         }
     }
 
+    /// Whether [`Stop::cut`] was called.
+    #[must_use]
+    pub fn over(&self) -> bool {
+        self.over.load(SeqCst)
+    }
+
     /// Time from the request to the deadline.
     #[must_use]
     pub fn drain(&self) -> Duration {
@@ -105,8 +116,10 @@ impl Stop {
         let fd = fd.as_fd();
         self.blocked.during(fd, || {
             // Published first, checked second: a request after this line finds the descriptor.
-            if self.requested.load(SeqCst) {
-                // ENOTCONN: the connection is dead already, and the call will say so.
+            // ENOTCONN: the connection is dead already, and the call will say so.
+            if self.over.load(SeqCst) {
+                let _ = sys::shutdown(fd, Shutdown::Both);
+            } else if self.requested.load(SeqCst) {
                 let _ = sys::shutdown(fd, Shutdown::Read);
             }
             self.pause();

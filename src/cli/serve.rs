@@ -69,6 +69,8 @@ pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
     let subject =
         Subject { model: model.name, endpoint, service: service_name, buffer: settings.buffer };
     let listening = format!("listening on {}\n", subject.endpoint);
+    // A model may need one descriptor more (epoll). Whoever reads the line below may rely on it.
+    sys::eventfd().map_err(|e| failed("one more descriptor", &e))?;
 
     if !recorded {
         let mut observer = Counting(tally.clone());

@@ -282,8 +282,9 @@ pub static CATALOGUE: [Model; 6] = [
         choose: "as epoll, where stalls are frequent (no epoll_ctl for them) or messages are long",
         waits: Waits::Readiness,
         steps: &[ACCEPT, NONBLOCK, REGISTER, waits_by(Call::EpollWait), RECEIVE, SEND, CLOSE],
-        grammar: "accept4 fcntl fcntl epoll_ctl:ADD-ET accept4:EAGAIN (epoll_wait recvfrom:EAGAIN)? \
-                  (epoll_wait (recvfrom sendto)+ recvfrom:EAGAIN?)* epoll_wait recvfrom:0 close",
+        grammar: "accept4 fcntl fcntl epoll_ctl:ADD-ET accept4:EAGAIN \
+                  (epoll_wait (recvfrom sendto)* recvfrom:EAGAIN | epoll_wait (recvfrom sendto)+)* \
+                  epoll_wait recvfrom:0 close",
         exempt: &[],
         run: Run { counting: epoll_et::serve, recording: epoll_et::serve },
     },

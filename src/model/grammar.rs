@@ -6,6 +6,8 @@
 //! `recvfrom:0` the end of file, `recvfrom:EAGAIN` nothing; `epoll_ctl:ADD` registers level-, `epoll_ctl:ADD-ET`
 //! edge-triggered.
 
+use std::collections::BTreeSet;
+
 /// Whether the whole of `words` is one sentence of the grammar.
 ///
 /// ```
@@ -55,17 +57,16 @@ impl Expression<'_> {
             }),
             Self::Either(arms) => arms.iter().flat_map(|arm| arm.ends(words, start)).collect(),
             Self::Repeat { inner, from, many } => {
-                let mut ends = if *from == 0 { vec![start] } else { vec![] };
+                let mut ends: BTreeSet<_> = (*from == 0).then_some(start).into_iter().collect();
                 let mut fresh = vec![start];
                 while let Some(position) = fresh.pop() {
                     for end in inner.ends(words, position) {
-                        if !ends.contains(&end) {
-                            ends.push(end);
+                        if ends.insert(end) {
                             fresh.extend(many.then_some(end));
                         }
                     }
                 }
-                ends
+                ends.into_iter().collect()
             }
         };
         ends.sort_unstable();

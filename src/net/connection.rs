@@ -147,7 +147,13 @@ impl Connection {
         let n = match observer.receive_waiting(id, receive) {
             Ok(0) => return Turn::Ended(End::EndOfFile),
             Ok(n) => n,
-            Err(error) => return failed_waiting(&error),
+            Err(error) => {
+                let turn = failed_waiting(&error);
+                if turn == Turn::Empty {
+                    interrupted(observer);
+                }
+                return turn;
+            }
         };
         let (reply, close) = answer(service, observer, &mut scratch[..n]);
         // send
@@ -158,7 +164,9 @@ impl Connection {
             match observer.send_waiting(id, send) {
                 Ok(n) => sent += n,
                 Err(error) => match failed_waiting(&error) {
-                    Turn::Empty => {}
+                    Turn::Empty => interrupted(observer),
+                    // The drain's deadline has shut the socket under the send.
+                    Turn::Ended(End::Reset) if stop.over() => return Turn::Ended(End::Cut),
                     ended => return ended,
                 },
             }
@@ -175,12 +183,14 @@ fn uninterrupted<O: Observer>(
 ) -> io::Result<usize> {
     loop {
         match call(observer) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                observer.tally().add(Count::Interrupted, 1);
-            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => interrupted(observer),
             result => return result,
         }
     }
+}
+
+fn interrupted<O: Observer>(observer: &O) {
+    observer.tally().add(Count::Interrupted, 1);
 }
 
 /// Has the service answer; how much to send, and whether that is the end.

@@ -71,6 +71,11 @@ impl Recorder {
     /// # Errors
     /// `ENOMEM` for the histograms; a socket error from priming the stamps.
     pub fn new(model: &'static str, waits: Waits, tally: Tally, lines: bool) -> io::Result<Self> {
+        let primed = if waits == Waits::InCall { Some(Primed::new()?) } else { None };
+        Ok(Self { primed, ..Self::unprimed(model, waits, tally, lines)? })
+    }
+
+    fn unprimed(model: &'static str, waits: Waits, tally: Tally, lines: bool) -> io::Result<Self> {
         let mut metrics = Vec::with_capacity(Metric::ALL.len());
         for _ in Metric::ALL {
             metrics.push(Histogram::new()?);
@@ -93,7 +98,7 @@ impl Recorder {
             accept_turn: 0,
             accepted: None,
             schedstat: File::open("/proc/thread-self/schedstat").ok(),
-            primed: if waits == Waits::InCall { Some(Primed::new()?) } else { None },
+            primed: None,
             started: now(),
         })
     }
@@ -125,7 +130,7 @@ impl Recorder {
     /// # Errors
     /// As [`Recorder::new`].
     pub fn own_cost(&self) -> io::Result<u64> {
-        let mut twin = Self::new(self.model, self.waits, Tally::new(false)?, false)?;
+        let mut twin = Self::unprimed(self.model, self.waits, Tally::new(false)?, false)?;
         let id = Id { slot: 0, generation: 0 };
         twin.opened(id, (Ipv4Addr::LOCALHOST, 0).into());
         let mut rounds: Vec<u64> = Vec::new();

@@ -38,7 +38,13 @@ impl Primed {
         let mut works = false;
         for _ in 0..100 {
             sys::send(&sender, b"?")?;
-            works = sys::recvmsg(&receiver, &mut [0])?.stamp.is_some();
+            match sys::recvmsg(&receiver, &mut [0]) {
+                Ok(received) => works = received.stamp.is_some(),
+                // A signal came first: the next byte may do.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
             if works {
                 break;
             }

@@ -1,6 +1,7 @@
 //! mmap(2): words shared between threads and with forked children, for the counters.
 
 use super::check;
+use std::alloc::Layout;
 use std::io;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
@@ -25,13 +26,16 @@ impl Shared {
     /// Maps `len` words.
     ///
     /// # Errors
-    /// `ENOMEM`; `EINVAL` for no words at all.
+    /// `ENOMEM`, also for more than an address space holds; `EINVAL` for no words at all.
     pub fn new(len: usize) -> io::Result<Self> {
+        // A product that wrapped would map less than `deref` promises.
+        let bytes = Layout::array::<AtomicU64>(len)
+            .map_err(|_| io::Error::from_raw_os_error(libc::ENOMEM))?;
         // SAFETY: an anonymous mapping at an address of the kernel's choice overlaps nothing.
         let base = unsafe {
             libc::mmap(
                 ptr::null_mut(),
-                len * size_of::<AtomicU64>(),
+                bytes.size(),
                 libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_SHARED | libc::MAP_ANONYMOUS,
                 -1,

@@ -25,7 +25,7 @@ pub fn die_with_parent(command: &mut Command) -> &mut Command {
     let parent = std::process::id();
     let in_child = move || {
         // SAFETY: the call touches no memory of ours.
-        check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) })?;
+        check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM as libc::c_ulong) })?;
         // The parent may have died before the line above: then nobody would tell us.
         if std::os::unix::process::parent_id() == parent {
             Ok(())

@@ -24,9 +24,14 @@ impl Published {
     }
 
     /// Runs `blocking` with the descriptor published. One owner at a time: a cell belongs to one flow.
+    ///
+    /// # Panics
+    /// When another call of `during` is at it: it would take the descriptor away from under a waker.
     pub fn during<T>(&self, fd: BorrowedFd<'_>, blocking: impl FnOnce() -> T) -> T {
+        let published = fd.as_raw_fd() as u64 + 1;
+        let free = self.0.compare_exchange(FREE, published, Ordering::SeqCst, Ordering::SeqCst);
+        assert!(free.is_ok(), "a published cell has one owner at a time");
         let _retract = Retract(self);
-        self.0.store(fd.as_raw_fd() as u64 + 1, Ordering::SeqCst);
         blocking()
     }
 
@@ -40,9 +45,19 @@ impl Published {
         let number = (seen - 1) as i32;
         // SAFETY: `during` borrows the descriptor, so it was open when it was published, and it
         // does not return, so does not end the borrow, while BUSY is set: it is open for all of `f`.
-        let result = f(unsafe { BorrowedFd::borrow_raw(number) });
-        self.0.store(seen, Ordering::SeqCst);
-        Some(result)
+        let fd = unsafe { BorrowedFd::borrow_raw(number) };
+        // Also when `f` panics: its owner would wait for ever.
+        let _release = Release(self, seen);
+        Some(f(fd))
+    }
+}
+
+/// Ends a waker's turn.
+struct Release<'p>(&'p Published, u64);
+
+impl Drop for Release<'_> {
+    fn drop(&mut self) {
+        self.0.0.store(self.1, Ordering::SeqCst);
     }
 }
 

@@ -3,7 +3,8 @@
 use super::check;
 use std::io;
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::time::Duration;
 
 /// A signal's number.
@@ -17,19 +18,20 @@ pub const SIGUSR1: Signal = libc::SIGUSR1;
 
 /// Highest signal number that Linux knows, plus one.
 const SIGNALS: usize = 65;
-/// The handlers as addresses of `fn(Signal)`; 0: none.
-static HANDLERS: [AtomicUsize; SIGNALS] = [const { AtomicUsize::new(0) }; SIGNALS];
+/// The handlers as pointers to `fn(Signal)`; null: none.
+static HANDLERS: [AtomicPtr<()>; SIGNALS] = [const { AtomicPtr::new(ptr::null_mut()) }; SIGNALS];
 
 /// Has `handler` run at each `signal`. Interrupted calls return `EINTR` (no `SA_RESTART`).
 ///
-/// The handler may make only async-signal-safe calls; this module keeps `errno` around it.
+/// The handler may make only async-signal-safe calls, which no type can check: this program's four handlers are
+/// in `cli/serve.rs`. This module keeps `errno` around it.
 ///
 /// # Errors
 /// `EINVAL` for a signal that cannot be caught.
 pub fn on_signal(signal: Signal, handler: fn(Signal)) -> io::Result<()> {
     let slot = usize::try_from(signal).ok().and_then(|n| HANDLERS.get(n));
     let slot = slot.ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
-    slot.store(handler as usize, Ordering::SeqCst);
+    slot.store(handler as *mut (), Ordering::SeqCst);
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: a sigaction of zeros is valid: SIG_DFL, empty mask, no flags.
     let action = unsafe { action.assume_init_mut() };
@@ -45,10 +47,11 @@ extern "C" fn enter(signal: Signal) {
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: as above; an int that only this thread touches.
     let before = unsafe { *errno };
-    let handler = HANDLERS.get(signal as usize).map_or(0, |slot| slot.load(Ordering::SeqCst));
-    if handler != 0 {
-        // SAFETY: the only store, in `on_signal`, stores the address of a `fn(Signal)`.
-        let handler = unsafe { std::mem::transmute::<usize, fn(Signal)>(handler) };
+    let slot = HANDLERS.get(signal as usize);
+    let handler = slot.map_or(ptr::null_mut(), |slot| slot.load(Ordering::SeqCst));
+    if !handler.is_null() {
+        // SAFETY: the only store, in `on_signal`, stores a `fn(Signal)`.
+        let handler = unsafe { std::mem::transmute::<*mut (), fn(Signal)>(handler) };
         handler(signal);
     }
     // SAFETY: as above.

@@ -65,7 +65,7 @@ pub fn set_nodelay(fd: impl AsFd) -> io::Result<()> {
     setsockopt(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, &on)
 }
 
-/// `SO_LINGER` with time 0: close sends a reset and forgets what was not sent.
+/// `SO_LINGER`: close waits so many seconds for unsent data; with 0 it sends a reset and forgets them.
 ///
 /// # Errors
 /// `ENOTSOCK`.
@@ -93,7 +93,7 @@ pub fn set_send_buffer(fd: impl AsFd, bytes: usize) -> io::Result<()> {
 /// `SO_RCVTIMEO`: a blocking receive gives up with `EAGAIN` after this time (accept too).
 ///
 /// # Errors
-/// `EDOM` for a time the kernel cannot hold.
+/// `ENOTSOCK`.
 pub fn set_receive_timeout(fd: impl AsFd, time: Duration) -> io::Result<()> {
     setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVTIMEO, &timeval(time))
 }
@@ -101,7 +101,7 @@ pub fn set_receive_timeout(fd: impl AsFd, time: Duration) -> io::Result<()> {
 /// `SO_SNDTIMEO`: a blocking send that cannot move a byte gives up with `EAGAIN` after this time.
 ///
 /// # Errors
-/// `EDOM` for a time the kernel cannot hold.
+/// `ENOTSOCK`.
 pub fn set_send_timeout(fd: impl AsFd, time: Duration) -> io::Result<()> {
     setsockopt(fd, libc::SOL_SOCKET, libc::SO_SNDTIMEO, &timeval(time))
 }

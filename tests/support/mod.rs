@@ -21,7 +21,7 @@ pub const WAITCOPY: &str = env!("CARGO_BIN_EXE_waitcopy");
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Makes one test per model: `for_each_model!(fn name(model: &str) { ... })` becomes `name::epoll` and so on.
-/// `every_model_has_its_tests` in `cli.rs` holds the list against the catalogue.
+/// `every_model_has_its_tests` in `compare.rs` holds the list against the catalogue.
 #[macro_export]
 macro_rules! for_each_model {
     ($(#[$note:meta])* fn $name:ident($model:ident: &str) $body:block) => {
@@ -220,7 +220,12 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // Behind a wrapper the server would outlive it: a killed strace lets its child go on.
+        let server = self.child.as_ref().map(|_| self.server_pid());
         if let Some(child) = &mut self.child {
+            if let Some(server) = server {
+                let _ = waitcopy::sys::kill(server, 9);
+            }
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -298,3 +303,59 @@ pub fn scratch(name: &str) -> std::path::PathBuf {
     std::fs::create_dir_all(&dir).unwrap();
     dir.join(name)
 }
+
+/// Runs a test's body in a process of its own: for what a process has one of, such as its descriptor
+/// numbers, limits and signal handlers, and for what parallel tests would disturb.
+pub fn alone(test: &str, body: impl FnOnce() + Send + 'static) {
+    if std::env::var_os("WAITCOPY_ALONE").is_some() {
+        return watchdog(PATIENCE, body);
+    }
+    let program = std::env::current_exe().unwrap();
+    let mut command = Command::new(program);
+    command.args(["--exact", test, "--nocapture"]).env("WAITCOPY_ALONE", "1");
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}\n{errors}");
+    // What it skipped is said here too.
+    eprint!("{errors}");
+}
+
+/// A listening socket on a free port of loopback, made by the wrappers.
+pub fn listening() -> (std::os::fd::OwnedFd, SocketAddr) {
+    use waitcopy::sys;
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let listener = sys::socket(&any).unwrap();
+    sys::bind(&listener, &any).unwrap();
+    sys::listen(&listener, 128).unwrap();
+    let address = sys::getsockname(&listener).unwrap();
+    (listener, address)
+}
+
+/// The two ends of a TCP connection over loopback: the one that connected and the accepted one.
+pub fn connected() -> (std::os::fd::OwnedFd, std::os::fd::OwnedFd) {
+    use waitcopy::sys;
+    let (listener, address) = listening();
+    let near = sys::socket(&address).unwrap();
+    sys::connect(&near, &address).unwrap();
+    let (far, _) = sys::accept4(&listener).unwrap();
+    (near, far)
+}
+
+/// The errno of a call that must fail.
+pub fn errno<T: std::fmt::Debug>(result: std::io::Result<T>) -> i32 {
+    result.expect_err("a failure").raw_os_error().unwrap()
+}
+
+/// Runs a command that must end with this exit status and one line on standard error: `waitcopy: ` and `said`,
+/// perhaps with more after it. Nothing on standard output.
+pub fn assert_refused(command: &mut Command, code: i32, said: &str) {
+    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{command:?}: {stderr}");
+    assert!(stderr.starts_with(&format!("waitcopy: {said}")), "{command:?}: {stderr}");
+    assert!(stderr.ends_with('\n') && stderr.lines().count() == 1, "{command:?}: {stderr}");
+    assert!(output.stdout.is_empty(), "{command:?}");
+}
+
+pub mod streams;

@@ -1,0 +1,394 @@
+//! Which calls a model makes, and what it does when they fail: real servers under strace.
+
+mod support;
+#[path = "support/trace.rs"]
+mod trace;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use support::{Server, exchange, report, scratch, serve, strace_works, until, wrapped};
+use trace::{Trace, Traced};
+use waitcopy::model::{CATALOGUE, Model, find, grammar};
+use waitcopy::phase::{Call, Waits};
+
+/// A server under `strace -f -o FILE` with more options.
+fn traced(model: &str, test: &str, options: &[&str], args: &[&str]) -> (Server, PathBuf) {
+    let file = scratch(&format!("{test}-{model}.strace"));
+    let wrapper = [&["strace", "-f", "-o", file.to_str().unwrap()], options].concat();
+    (wrapped(&wrapper, model).args(args).start(), file)
+}
+
+/// The catalogue's entry, and the call in which it waits for readiness, if there is one.
+fn entry(name: &str) -> (&'static Model, Option<Call>) {
+    let model = find(name).unwrap();
+    let wait = [Call::Select, Call::Poll, Call::EpollWait];
+    let wait = wait.into_iter().find(|&call| model.steps.iter().any(|step| step.call == call));
+    (model, wait)
+}
+
+/// The client's last word, the server's end of file, in this order.
+fn leave(mut client: TcpStream) {
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+}
+
+fn serve_one(server: &Server) {
+    let mut client = server.connect();
+    exchange(&mut client, b"next");
+    leave(client);
+}
+
+/// One client, message after message, one of them three buffers long; every call is traced.
+fn conversation(model: &str, test: &str) -> Trace {
+    let (server, file) = traced(model, test, &[], &[]);
+    let mut client = server.connect();
+    if model == "epoll-et" {
+        // A new socket is writable: an edge of its own. It has to be over before data makes another.
+        until("the first edge is served", || {
+            Trace::read(&file).calls.iter().any(|call| call.word() == "recvfrom:EAGAIN")
+        });
+    }
+    for message in [&b"hello"[..], b"x", &[b'y'; 3000], b"bye"] {
+        exchange(&mut client, message);
+    }
+    leave(client);
+    server.stop().clean();
+    Trace::read(&file)
+}
+
+for_each_model! {
+    /// Not a call is left out between accept and close, whatever its name.
+    fn a_conversation_is_a_sentence_of_its_own_grammar_only(model: &str) {
+        if !strace_works() {
+            return;
+        }
+        let trace = conversation(model, "grammar");
+        let words: Vec<_> = trace.conversation().into_iter().map(Traced::word).collect();
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        for other in &CATALOGUE {
+            let fits = grammar::matches(other.grammar, &words);
+            assert_eq!(fits, other.name == model, "{}: {}", other.name, words.join(" "));
+        }
+    }
+}
+
+for_each_model! {
+    /// No clock, no write, no getrusage while nobody observes: every call is a step of the catalogue, and
+    /// every step but a stall's is made.
+    fn without_flags_it_makes_the_calls_of_the_catalogue(model: &str) {
+        if !strace_works() {
+            return;
+        }
+        let trace = conversation(model, "steps");
+        let family = |call: &Traced| call.word().split(':').next().unwrap().to_owned();
+        let mut made: Vec<_> = trace.conversation().into_iter().map(family).collect();
+        let mut steps: Vec<_> =
+            entry(model).0.steps.iter().map(|step| step.call.name().to_owned()).collect();
+        for calls in [&mut made, &mut steps] {
+            calls.sort_unstable();
+            calls.dedup();
+        }
+        assert_eq!(made, steps);
+    }
+}
+
+for_each_model! {
+    /// One client: exactly as many calls between two answers as the catalogue says, not counting those in vain.
+    fn calls_per_request_are_those_of_the_catalogue(model: &str) {
+        if !strace_works() {
+            return;
+        }
+        let (server, file) = traced(model, "per-request", &[], &[]);
+        let mut client = server.connect();
+        for _ in 0..=50 {
+            exchange(&mut client, b"steady");
+        }
+        drop(client);
+        server.stop().clean();
+        let trace = Trace::read(&file);
+        let calls = trace.conversation();
+        let answer = |call: &&Traced| call.is(Call::Sendto);
+        let first = calls.iter().position(answer).unwrap();
+        let last = calls.iter().rposition(answer).unwrap();
+        let between = calls[first + 1..=last].iter().filter(|call| !call.in_vain()).count();
+        assert_eq!(between, 50 * entry(model).0.calls_per_request());
+    }
+}
+
+for_each_model! {
+    /// 100 busy clients share the readiness calls, where there are any; the epoll set stays as it is.
+    fn busy_clients_share_the_wait(model: &str) {
+        if !strace_works() || entry(model).0.waits != Waits::Readiness {
+            return;
+        }
+        const CLIENTS: usize = 100;
+        const ROUNDS: usize = 20;
+        let (server, file) = traced(model, "busy", &[], &[]);
+        let mut clients: Vec<_> = (0..CLIENTS).map(|_| server.connect()).collect();
+        // In the set, every one of them, before it counts.
+        clients.iter_mut().for_each(|client| exchange(client, b"here"));
+        for _ in 0..ROUNDS {
+            clients.iter_mut().for_each(|client| client.write_all(b"busy").unwrap());
+            for client in &mut clients {
+                let mut reply = [0; 4];
+                client.read_exact(&mut reply).unwrap();
+                assert_eq!(&reply, b"BUSY");
+            }
+        }
+        server.stop().clean();
+        let trace = Trace::read(&file);
+        let sends = |place: &usize| trace.calls[*place].is(Call::Sendto);
+        let sends: Vec<_> = (0..trace.calls.len()).filter(sends).collect();
+        assert_eq!(sends.len(), CLIENTS * (ROUNDS + 1));
+        let steady = &trace.calls[sends[CLIENTS - 1] + 1..=sends[sends.len() - 1]];
+        let per_request = steady.len() as f64 / (CLIENTS * ROUNDS) as f64;
+        assert!((2.0..=2.1).contains(&per_request), "{per_request} calls per request");
+        assert!(!steady.iter().any(|call| call.is(Call::EpollCtl)));
+    }
+}
+
+/// Serves two clients while accept4 fails so.
+fn accepting_under(model: &str, errno: &str, when: &str) -> (Trace, support::Ended) {
+    let inject = format!("inject=accept4:error={errno}:when={when}");
+    let options = ["-e", "trace=accept4", "-e", &inject];
+    let (server, file) = traced(model, errno, &options, &[]);
+    serve_one(&server);
+    serve_one(&server);
+    let ended = server.stop().clean();
+    (Trace::read(&file), ended)
+}
+
+for_each_model! {
+    /// faults.md row 3: the error belongs to a client that is gone.
+    fn an_accept_that_fails_for_one_client_is_tried_again_at_once(model: &str) {
+        if !strace_works() {
+            return;
+        }
+        for errno in ["ECONNABORTED", "EPROTO", "EPERM", "ENETUNREACH"] {
+            let (trace, ended) = accepting_under(model, errno, "1");
+            assert_eq!(trace.injected("accept4"), 1);
+            // At once: it did not rest in between.
+            let counts = ["accept retried", "accept rested"].map(|name| ended.count(name));
+            assert_eq!(counts, [1, 0], "{errno}");
+        }
+    }
+}
+
+for_each_model! {
+    /// faults.md row 2: the listener rests between the tries.
+    fn an_accept_without_resources_is_tried_again_after_a_rest(model: &str) {
+        if !strace_works() {
+            return;
+        }
+        for errno in ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"] {
+            let start = Instant::now();
+            let (trace, ended) = accepting_under(model, errno, "1..3");
+            // It did not spin: a rest is 50 ms.
+            assert!(start.elapsed() >= 3 * Duration::from_millis(50), "{errno}");
+            assert_eq!(trace.injected("accept4"), 3);
+            let counts = ["accept retried", "accept rested"].map(|name| ended.count(name));
+            assert_eq!(counts, [0, 3], "{errno}");
+            assert!(ended.stderr.contains(errno), "{}", ended.stderr);
+        }
+    }
+}
+
+/// Several messages for several clients while these calls are tampered with.
+fn serving_under(
+    model: &str,
+    test: &str,
+    calls: &[&str],
+    what: &str,
+    args: &[&str],
+) -> (Trace, support::Ended) {
+    let mut options = vec!["-e".to_owned(), format!("trace={}", calls.join(","))];
+    for call in calls {
+        options.extend(["-e".to_owned(), format!("inject={call}:{what}")]);
+    }
+    let options: Vec<_> = options.iter().map(String::as_str).collect();
+    let (server, file) = traced(model, test, &options, args);
+    for _ in 0..2 {
+        let mut client = server.connect();
+        for n in 1..10 {
+            exchange(&mut client, &support::pattern(300 * n, n as u64));
+        }
+        leave(client);
+    }
+    let ended = server.stop().clean();
+    (Trace::read(&file), ended)
+}
+
+/// What a model calls to serve, by all names that a trace may show: what an interruption may meet.
+fn interruptible(model: &str) -> Vec<&'static str> {
+    let mut calls = vec!["accept4", "recvfrom", "sendto"];
+    calls.extend(entry(model).1.map_or(&[][..], Call::traced));
+    calls
+}
+
+for_each_model! {
+    /// faults.md row 4, as an error of the call.
+    fn interrupted_calls_lose_nothing(model: &str) {
+        if !strace_works() {
+            return;
+        }
+        let calls = interruptible(model);
+        let (trace, _) = serving_under(model, "eintr", &calls, "error=EINTR:when=1+3", &[]);
+        for call in calls {
+            let made = trace.calls.iter().filter(|traced| traced.call == call).count();
+            // A family has several names, of which a C library uses one.
+            assert_eq!(trace.injected(call) > 0, made > 0, "{call}");
+        }
+    }
+}
+
+for_each_model! {
+    /// faults.md row 4, as a signal that arrives in the call.
+    fn signals_lose_nothing(model: &str) {
+        if !strace_works() {
+            return;
+        }
+        let calls = interruptible(model);
+        // From the second call on: std makes the first poll, before there is a handler.
+        let what = "signal=SIGUSR1:when=2+3";
+        let (trace, _) = serving_under(model, "sigusr1", &calls, what, &[]);
+        let arrived = trace.signals.iter().filter(|signal| signal.starts_with("SIGUSR1")).count();
+        assert!(arrived >= 3, "{:?}", trace.signals);
+    }
+}
+
+for_each_model! {
+    /// faults.md row 14. Not for edge-triggered epoll, where an injected EAGAIN spends an edge that the kernel
+    /// would have kept; nor for blocking, where EAGAIN is the time-out of the call.
+    fn spurious_readiness_is_harmless(model: &str) {
+        if !strace_works() || ["blocking", "epoll-et"].contains(&model) {
+            return;
+        }
+        let (trace, ended) =
+            serving_under(model, "spurious", &["recvfrom"], "error=EAGAIN:when=1+3", &[]);
+        assert!(trace.injected("recvfrom") > 3);
+        assert_eq!(ended.count("connections"), 2);
+    }
+}
+
+/// Waits until a process sleeps that has gone to sleep more than `since` times; how often it has.
+fn asleep_again(pid: &str, since: u64) -> u64 {
+    let mut switches = 0;
+    until("the server sleeps", || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let field = |name| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim();
+        switches = field("voluntary_ctxt_switches:").parse().unwrap();
+        field("State:").starts_with('S') && switches > since
+    });
+    switches
+}
+
+for_each_model! {
+    /// Attaching interrupts whatever the server sleeps in; with epoll_wait the program hears of it (EINTR).
+    fn strace_attached_to_an_idle_server_is_harmless(model: &str) {
+        if !strace_works() {
+            return;
+        }
+        let server = serve(model).start();
+        let mut client = server.connect();
+        exchange(&mut client, b"before");
+        let pid = server.server_pid().to_string();
+        let polls = entry(model).0.is_exempt("cpu");
+        let switches = if polls { 0 } else { asleep_again(&pid, 0) };
+        let mut strace = Command::new("strace")
+            .args(["-f", "-o", "/dev/null", "-p", &pid])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        BufReader::new(strace.stderr.take().unwrap()).read_line(&mut said).unwrap();
+        assert!(said.contains("attached"), "{said}");
+        if !polls {
+            // Told before it is felt: data that came now would end the wait first.
+            asleep_again(&pid, switches);
+        }
+        exchange(&mut client, b"under strace");
+        leave(client);
+        serve_one(&server);
+        waitcopy::sys::kill(strace.id(), waitcopy::sys::SIGTERM).unwrap();
+        strace.wait().unwrap();
+        serve_one(&server);
+        let ended = server.stop().clean();
+        assert_eq!((ended.count("connections"), ended.count("requests")), (3, 4));
+        if entry(model).1 == Some(Call::EpollWait) {
+            assert!(ended.count("interrupted") > 0, "strace interrupted nothing");
+        }
+    }
+}
+
+/// faults.md row 4 where the recorder has its own call: also while it makes sure of its stamps.
+#[test]
+fn a_recorded_receive_may_be_interrupted() {
+    support::watchdog(support::PATIENCE, || {
+        if !strace_works() {
+            return;
+        }
+        let file = scratch("interrupted.json");
+        let args = ["--report", file.to_str().unwrap()];
+        let (trace, ended) =
+            serving_under("blocking", "recorded", &["recvmsg"], "error=EINTR:when=1+3", &args);
+        assert!(trace.injected("recvmsg") >= 3);
+        assert_eq!(report(&file).count("counts.requests"), Some(ended.count("requests")));
+    });
+}
+
+/// The kernel's stamp against strace's delay: the data of every receive is there before the receive begins.
+#[test]
+fn data_that_waits_for_its_receive_has_wait_0() {
+    support::watchdog(support::PATIENCE, || {
+        if !strace_works() {
+            return;
+        }
+        // Microseconds.
+        let inject = "inject=recvmsg:delay_enter=50000";
+        let file = scratch("delayed.json");
+        let args = ["--buffer", "5", "--report", file.to_str().unwrap()];
+        let (server, trace) = traced("blocking", "delayed", &["-e", inject], &args);
+        // Holds the server in a receive until the other one's data is in the backlog.
+        let first = server.connect();
+        let mut second = server.connect();
+        second.write_all(b"four times five data").unwrap();
+        leave(first);
+        let mut reply = [0; 20];
+        second.read_exact(&mut reply).unwrap();
+        assert_eq!(&reply, b"FOUR TIMES FIVE DATA");
+        leave(second);
+        server.stop().clean();
+        let (trace, figures) = (Trace::read(&trace), report(&file));
+        assert!(trace.injected("recvmsg") >= 5);
+        let figure = |path: &str| figures.count(path).unwrap();
+        assert_eq!(figure("counts.unstamped"), 0);
+        assert_eq!((figure("phases.wait.count"), figure("phases.wait.max_ns")), (4, 0));
+        // The delay is there, and in the copy: the call was made, the data waited for it.
+        assert!(figure("phases.copy.total_ns") >= 4 * 50_000_000);
+        assert_eq!(figures.get("method"), Some(&"stamp".into()));
+    });
+}
+
+#[test]
+fn the_halves_of_a_call_are_joined_where_it_began() {
+    let trace = Trace::parse(
+        "7  accept4(3, 0x7ffe, [128], SOCK_CLOEXEC <unfinished ...>\n\
+         71 write(1, \"a = b) = 2\", 10)  = 10\n\
+         7  <... accept4 resumed>) = ? ERESTARTSYS (To be restarted if SA_RESTART is set)\n\
+         7  --- SIGTERM {si_signo=SIGTERM} ---\n\
+         7  recvfrom(5, \"\", 9, 0, NULL, NULL) = -1 EAGAIN (Resource ...) (INJECTED)\n\
+         7  close(5",
+    );
+    let told = |traced: &Traced| (traced.pid, traced.word(), traced.result, traced.injected);
+    let expected = [
+        (7, "accept4:ERESTARTSYS".to_owned(), None, false),
+        (71, "write".to_owned(), Some(10), false),
+        (7, "recvfrom:EAGAIN".to_owned(), Some(-1), true),
+    ];
+    assert_eq!(trace.calls.iter().map(told).collect::<Vec<_>>(), expected);
+    assert_eq!(trace.calls[0].args, "3, 0x7ffe, [128], SOCK_CLOEXEC");
+    assert_eq!(trace.signals.len(), 1);
+}
