@@ -331,3 +331,16 @@ fn a_published_cell_has_one_owner_and_survives_a_panicking_waker() {
     });
     assert!(cell.with(|_| ()).is_none());
 }
+
+#[test]
+fn a_pinned_thread_runs_on_its_core_only() {
+    watchdog(PATIENCE, || {
+        let cores = sys::sched_getaffinity().unwrap();
+        let last = *cores.last().unwrap();
+        // This thread only, which ends with the test.
+        sys::sched_setaffinity(0, last).unwrap();
+        assert_eq!(sys::sched_getaffinity().unwrap(), [last]);
+        let nowhere = sys::sched_setaffinity(0, 100_000).unwrap_err();
+        assert_eq!(sys::errno_name(&nowhere), Some("EINVAL"));
+    });
+}

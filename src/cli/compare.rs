@@ -27,6 +27,8 @@ pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
         let result = Value::object([
             ("waitcopy", env!("CARGO_PKG_VERSION").into()),
             ("environment", environment),
+            ("generator_core", plan.cores.map(|[core, _]| core as u64).into()),
+            ("server_core", plan.cores.map(|[_, core]| core as u64).into()),
             ("size", (plan.size as u64).into()),
             ("duration_ns", (plan.duration.as_nanos() as u64).into()),
             ("cells", Value::List(cells.iter().map(compare::Cell::to_json).collect())),
@@ -38,9 +40,15 @@ pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
             Some(other) => other.to_string(),
             None => "?".to_owned(),
         };
+        let pinned = match plan.cores {
+            Some([generator, server]) => {
+                format!("clients on core {generator}, server on core {server}")
+            }
+            None => "clients and server share one core".to_owned(),
+        };
         print(format_args!(
             "{}\n{} bytes a message, one in flight per client, {} a measurement; each byte checked\n\
-             Linux {}, {}, {} cores; rates: recorder off; calls, EAGAIN and time: recorder on\n",
+             Linux {}, {}, {} cores; {pinned}; rates: recorder off; calls, EAGAIN, time: recorder on\n",
             Table(&cells),
             plan.size,
             Nanos(plan.duration.as_nanos() as u64),
@@ -71,5 +79,6 @@ fn plan(parsed: &Parsed) -> Result<Plan, Exit> {
     })?;
     let duration = parsed.duration("duration").map_err(Exit::usage)?;
     let size = parsed.number("size", 1).map_err(Exit::usage)?.unwrap_or(64);
-    Ok(Plan { models, connections, duration: duration.unwrap_or(Duration::from_secs(2)), size })
+    let duration = duration.unwrap_or(Duration::from_secs(2));
+    Ok(Plan { models, connections, duration, size, cores: compare::two_cores() })
 }

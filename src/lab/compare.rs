@@ -2,9 +2,11 @@
 
 use super::Server;
 use crate::client::load::{self, Load, Outcome};
+use crate::failure::During;
 use crate::json::Value;
 use crate::model::Model;
 use crate::phase::Nanos;
+use crate::sys;
 use std::fmt;
 use std::time::Duration;
 
@@ -19,6 +21,18 @@ pub struct Plan {
     pub duration: Duration,
     /// Bytes of each message.
     pub size: usize,
+    /// Where there are two: the generator's core and the server's. Left to the scheduler, one client and
+    /// its server share a core in one run and not in the next, and rates differ several times over.
+    pub cores: Option<[usize; 2]>,
+}
+
+/// Two cores that this process may run on, if it may run on two.
+#[must_use]
+pub fn two_cores() -> Option<[usize; 2]> {
+    match sys::sched_getaffinity().ok()?.as_slice() {
+        &[one, other, ..] => Some([one, other]),
+        _ => None,
+    }
 }
 
 /// One model under one number of connections.
@@ -110,7 +124,7 @@ fn outcome_json(outcome: &Outcome) -> Value {
     ])
 }
 
-/// Measures all cells, one after the other; `progress` hears of each before it begins.
+/// Measures all cells, one after the other, and pins the calling thread if the plan has cores; `progress` hears of each before it begins.
 ///
 /// # Errors
 /// A sentence: a server that does not start or stop, a load that cannot run.
@@ -142,6 +156,15 @@ fn pass(
     record: bool,
 ) -> Result<(Outcome, Option<Value>), String> {
     let server = Server::start(model.name, record)?;
+    if let Some([generator, serving]) = plan.cores {
+        let pin = |process, core| {
+            let pinned = sys::sched_setaffinity(process, core);
+            pinned.during("sched_setaffinity", format_args!("core {core}"))
+        };
+        pin(0, generator)
+            .and_then(|()| pin(server.process(), serving))
+            .map_err(|e| e.to_string())?;
+    }
     let duration = if record { plan.duration / 3 } else { plan.duration };
     let load = Load { server: server.endpoint(), connections, size: plan.size, duration };
     let outcome = load::run(&load, server.process()).map_err(|failure| failure.to_string())?;

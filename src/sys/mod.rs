@@ -9,6 +9,7 @@
 //!
 //! Each `SAFETY:` comment names the promise of the kernel that the block relies on.
 
+mod affinity;
 mod clock;
 mod epoll;
 mod eventfd;
@@ -26,6 +27,7 @@ mod socket;
 mod sockopt;
 mod usage;
 
+pub use affinity::{sched_getaffinity, sched_setaffinity};
 pub use clock::{Clock, clock_getres, clock_gettime, process_cpu_time};
 pub use epoll::{Epoll, EpollEvent, Interest, epoll_create1};
 pub use eventfd::{eventfd, eventfd_write, write};
