@@ -287,6 +287,57 @@ for_each_model! {
 }
 
 for_each_model! {
+    /// Signals interrupt the wait again and again; the time-out is measured over all of it.
+    fn signals_do_not_put_off_the_idle_time_out(model: &str) {
+        let server = serve(model).args(&["--idle-timeout", "1s"]).start();
+        let mut silent = server.connect();
+        exchange(&mut silent, b"hello");
+        let start = Instant::now();
+        // The client's own time-out is the clock of the signals.
+        silent.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        while silent.read(&mut [0]).is_err() {
+            server.signal(waitcopy::sys::SIGUSR1);
+            assert!(start.elapsed() < Duration::from_secs(10), "signals put it off");
+        }
+        assert!(start.elapsed() > Duration::from_millis(900), "after {:?}", start.elapsed());
+        assert_eq!(server.stop().clean().count("timed out"), 1);
+    }
+}
+
+for_each_model! {
+    /// A reader that is slow but reads is not idle, though its connection is stalled all the time.
+    fn a_slow_reader_is_not_idle(model: &str) {
+        let server = serve(model).args(&["--idle-timeout", "600ms", "--buffer", "16777216"]).start();
+        let client = server.connect();
+        waitcopy::sys::set_receive_buffer(&client, 64 << 10).unwrap();
+        let message = pattern(8 << 20, 77);
+        let expected = message.to_ascii_uppercase();
+        let mut writer = client.try_clone().unwrap();
+        let sender = std::thread::spawn(move || writer.write_all(&message));
+        let mut reader = client;
+        let start = Instant::now();
+        let (mut reply, mut part) = (Vec::new(), vec![0; 64 << 10]);
+        // For twice the time-out a small piece at a time, paced by a wait for what never comes.
+        let (_hold, never) = std::sync::mpsc::channel::<()>();
+        while start.elapsed() < Duration::from_millis(1300) {
+            let n = reader.read(&mut part).unwrap();
+            assert_ne!(n, 0, "closed after {:?}", start.elapsed());
+            reply.extend_from_slice(&part[..n]);
+            let _ = never.recv_timeout(Duration::from_millis(40));
+        }
+        while reply.len() < expected.len() {
+            let n = reader.read(&mut part).unwrap();
+            assert_ne!(n, 0, "closed after {} bytes", reply.len());
+            reply.extend_from_slice(&part[..n]);
+        }
+        assert!(reply == expected);
+        sender.join().unwrap().unwrap();
+        drop(reader);
+        assert_eq!(server.stop().clean().count("timed out"), 0);
+    }
+}
+
+for_each_model! {
     /// The other two services: the same bytes, and none.
     fn echo_and_discard_answer_as_they_say(model: &str) {
         let mixed = b"MiXeD \x00\xff";

@@ -96,7 +96,8 @@ fn attend<S: Service + ?Sized, O: Observer>(
             Turn::Short if !hung_up => return,
             Turn::Short | Turn::Full | Turn::Flushed => {}
             // Stalled: the edge that tells of room is still to come.
-            Turn::Empty | Turn::Stalled | Turn::StillStalled | Turn::Ended(_) => return,
+            Turn::Stalled | Turn::Draining | Turn::StillStalled => return,
+            Turn::Empty | Turn::Ended(_) => return,
         }
     }
     clients.carry(id);

@@ -19,6 +19,8 @@ pub enum Turn {
     /// The kernel did not take all of the answer. The rest is kept, and nothing is read from this
     /// client until it is gone: from now on the connection waits for room.
     Stalled,
+    /// Some more of it is gone, not all.
+    Draining,
     /// Still no room.
     StillStalled,
     /// The kept rest is gone: from now on the connection waits for data again.
@@ -35,10 +37,14 @@ pub struct Connection {
     socket: OwnedFd,
     /// See [`Observer::receive`].
     pub(super) carried: bool,
+    /// `SO_RCVTIMEO` is what a signal has left of the idle time-out, not all of it.
+    pub(super) shortened: bool,
     /// The service wants it closed once the output is gone.
     closing: bool,
     /// When a byte last moved, in ticks of the idle clock.
     pub(super) moved: u32,
+    /// With an idle clock: what the peer had not acknowledged when the output last stalled or moved.
+    pub(super) unacknowledged: u32,
     /// Part of `output` that is sent.
     sent: u32,
     /// The rest of one answer, so never more than one buffer; without allocation while empty.
@@ -47,7 +53,16 @@ pub struct Connection {
 
 impl Connection {
     pub(super) fn new(socket: OwnedFd) -> Self {
-        Self { socket, carried: false, closing: false, moved: 0, sent: 0, output: Vec::new() }
+        Self {
+            socket,
+            carried: false,
+            shortened: false,
+            unacknowledged: 0,
+            closing: false,
+            moved: 0,
+            sent: 0,
+            output: Vec::new(),
+        }
     }
 
     /// Whether output is kept: the connection waits for room, not for data.
@@ -101,9 +116,10 @@ impl Connection {
                 self.sent = 0;
                 if self.closing { Turn::Ended(End::Served) } else { Turn::Flushed }
             }
+            Ok(0) => Turn::StillStalled,
             Ok(n) => {
                 self.sent += n as u32;
-                Turn::StillStalled
+                Turn::Draining
             }
             Err(ended) => ended,
         }

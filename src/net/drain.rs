@@ -95,7 +95,7 @@ impl Clients {
             let most = left.min(self.buffer());
             match self.turn_limited(id, most, service, observer) {
                 Turn::Ended(_) => return false,
-                Turn::StillStalled => return true,
+                Turn::Draining | Turn::StillStalled => return true,
                 Turn::Flushed => {}
                 // What FIONREAD has announced is there: a receive up to that brings all it asks for.
                 Turn::Short | Turn::Full => *state = State::Answering(left - most),
