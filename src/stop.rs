@@ -69,6 +69,10 @@ impl Stop {
         // A full counter is readable as well: nothing to do about an error.
         let _ = sys::eventfd_write(&self.counter);
         self.blocked.with(|fd| sys::shutdown(fd, Shutdown::Read));
+        // A cut that found the cell busy has left it to us.
+        if self.over() {
+            self.blocked.with(|fd| sys::shutdown(fd, Shutdown::Both));
+        }
     }
 
     /// Ends the connection that the flow is blocked on, or will be, for a peer that does not read: a blocked

@@ -329,3 +329,26 @@ fn a_report_that_cannot_be_written_fails_at_once() {
         assert_eq!(told, expected);
     });
 }
+
+for_each_model! {
+    /// A signal in the middle of a wait does not begin another one.
+    fn an_interrupted_wait_is_one_wait(model: &str) {
+        let path = scratch(&format!("interrupted-{model}.json"));
+        let server = serve(model).args(&["--report", path.to_str().unwrap()]).start();
+        let mut client = server.connect();
+        exchange(&mut client, b"hello");
+        let start = Instant::now();
+        for _ in 0..3 {
+            pause();
+            server.signal(waitcopy::sys::SIGUSR1);
+        }
+        pause();
+        let waited = start.elapsed();
+        exchange(&mut client, b"again");
+        leave(client);
+        server.stop().clean();
+        let longest = Duration::from_nanos(report(&path).count("phases.wait.max_ns").unwrap());
+        // Four pauses, not one of them; the reply to the first message took the rest.
+        assert!(longest >= waited * 7 / 8, "{longest:?} of {waited:?}");
+    }
+}

@@ -89,6 +89,53 @@ for_each_model! {
     }
 }
 
+/// A client that the server has answered at length, and that has read nothing of it: the answers fill the
+/// client's small buffer, the rest lies with the server's kernel. All is answered when nothing is left to receive.
+fn answered_but_unread(model: &str, len: usize) -> (Server, TcpStream, Vec<u8>) {
+    let server = serve(model).start();
+    // Before the handshake, so that the window is small from the start.
+    let address = server.address;
+    let socket = sys::socket(&address).unwrap();
+    sys::set_receive_buffer(&socket, 4096).unwrap();
+    sys::connect(&socket, &address).unwrap();
+    let mut client = TcpStream::from(socket);
+    client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let message = pattern(len, 5);
+    client.write_all(&message).unwrap();
+    support::until("all is received", || sys::siocoutq(&client).unwrap() == 0);
+    (server, client, message.to_ascii_uppercase())
+}
+
+for_each_model! {
+    /// What a client sends after the stop may not destroy the answers that are on their way.
+    fn a_late_byte_costs_no_answer(model: &str) {
+        let (server, mut client, expected) = answered_but_unread(model, 150_000);
+        server.signal(SIGTERM);
+        support::until("the listener is closed", || TcpStream::connect(server.address).is_err());
+        client.write_all(b"!").unwrap();
+        let mut reply = vec![0; expected.len()];
+        client.read_exact(&mut reply).unwrap();
+        assert!(reply == expected);
+        drop(client);
+        assert_eq!(server.wait().clean().count("cut"), 0);
+    }
+}
+
+for_each_model! {
+    /// A client that resets during the drain is gone: nobody waits for it until the deadline.
+    fn a_reset_during_the_drain_ends_it(model: &str) {
+        let (server, client, _) = answered_but_unread(model, 150_000);
+        server.signal(SIGTERM);
+        support::until("the listener is closed", || TcpStream::connect(server.address).is_err());
+        let start = Instant::now();
+        sys::set_linger(&client, 0).unwrap();
+        drop(client);
+        let ended = server.wait().clean();
+        assert!(start.elapsed() < Duration::from_secs(8), "the drain's 10 s were waited for");
+        assert_eq!((ended.count("reset"), ended.count("cut")), (1, 0), "{}", ended.stderr);
+    }
+}
+
 for_each_model! {
     /// A second signal does not wait for the drain, and says by the status which it was.
     fn a_second_signal_ends_at_once(model: &str) {

@@ -28,8 +28,9 @@ fn on_stop(signal: Signal) {
     }
     if let Some(stop) = STOP.get() {
         stop.request();
-        // The drain watches its deadline itself; the alarm is for a send that blocks until then.
-        sys::alarm(stop.drain());
+        // The drain watches its deadline itself; the alarm is for a send that blocks until then. An error
+        // (a drain of ages) leaves that to the second signal.
+        let _ = sys::setitimer(stop.drain());
     }
 }
 
@@ -69,11 +70,12 @@ pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
     let subject =
         Subject { model: model.name, endpoint, service: service_name, buffer: settings.buffer };
     let listening = format!("listening on {}\n", subject.endpoint);
-    // A model may need one descriptor more (epoll). Whoever reads the line below may rely on it.
-    sys::eventfd().map_err(|e| failed("one more descriptor", &e))?;
+    // A model may need one descriptor more (epoll). Whoever reads the readiness line may rely on it.
+    let room = || sys::eventfd().map(drop).map_err(|e| failed("one more descriptor", &e));
 
     if !recorded {
         let mut observer = Counting(tally.clone());
+        room()?;
         print(listening)?;
         let ended = (model.run.counting)(listener, &settings, service, &mut observer, stop);
         let figures = Report::counted(&subject, &tally).map_err(|e| failed("getrusage", &e))?;
@@ -82,6 +84,7 @@ pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
     }
     let mut recorder = Recorder::new(model.name, model.waits, tally.clone(), parsed.has("phases"))
         .map_err(|e| failed("recorder", &e))?;
+    room()?;
     print(listening)?;
     let ended = (model.run.recording)(listener, &settings, service, &mut recorder, stop);
     let figures =

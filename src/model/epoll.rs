@@ -8,7 +8,7 @@
 //! - See it: `make strace-epoll`.
 
 use super::{Call, Clients, Failure, Listener, Mode, Observer, Service, Settings, Stop, Turn};
-use super::{During, EVENTS_PER_TURN, interrupted_is_none};
+use super::{During, EVENTS_PER_TURN, interrupted_is_none, listen};
 use crate::phase::{End, Id};
 use crate::sys::{self, Epoll, EpollEvent, Interest};
 
@@ -85,13 +85,4 @@ fn attend<S: Service + ?Sized, O: Observer>(
     if told.is_some_and(|told| told.is_err()) {
         clients.close(id, End::Failed, observer);
     }
-}
-
-/// Turns the listener's readiness on or off, around a rest.
-pub(super) fn listen(
-    epoll: &Epoll,
-    listener: &Listener,
-    interest: Interest,
-) -> Result<(), Failure> {
-    epoll.modify(listener, interest, Id::LISTENER.token()).during("epoll_ctl", "listener")
 }

@@ -8,9 +8,8 @@
 //!   model keeps its own list of those, and a cap per turn, or one client would starve the rest.
 //! - See it: `make strace-epoll-et`.
 
-use super::epoll::listen;
 use super::{Call, Clients, Failure, Listener, Mode, Observer, Service, Settings, Stop, Turn};
-use super::{During, EVENTS_PER_TURN, RECEIVES_PER_TURN, interrupted_is_none};
+use super::{During, EVENTS_PER_TURN, RECEIVES_PER_TURN, interrupted_is_none, listen};
 use crate::phase::{End, Id};
 use crate::sys::{self, Epoll, EpollEvent, Interest};
 use std::collections::VecDeque;

@@ -34,11 +34,18 @@ pub use catalogue::{CATALOGUE, Model, On, Per, Phase, Run, Serve, Step, find, su
 // What every model file needs, in one place.
 use crate::failure::{During, Failure};
 use crate::net::{Clients, Listener, Mode, Settings, Turn, interrupted_is_none};
+use crate::phase::Id;
 use crate::phase::{Call, Observer};
 use crate::service::Service;
 use crate::stop::Stop;
+use crate::sys::{Epoll, Interest};
 
 /// Events taken per `epoll_wait`: with fewer than are ready, each turn would serve fewer per call.
 const EVENTS_PER_TURN: usize = 512;
 /// Receives per connection and turn where a turn drains: times the buffer, the bytes per turn.
 const RECEIVES_PER_TURN: usize = 16;
+
+/// For the epoll models: turns the listener's readiness on or off, around a rest.
+fn listen(epoll: &Epoll, listener: &Listener, interest: Interest) -> Result<(), Failure> {
+    epoll.modify(listener, interest, Id::LISTENER.token()).during("epoll_ctl", "listener")
+}

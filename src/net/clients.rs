@@ -80,7 +80,18 @@ impl Clients {
         listener: &mut Listener,
         observer: &mut O,
     ) -> Result<Option<Id>, Failure> {
-        for _ in 0..ADMITTED_PER_TURN {
+        self.admit_within(&mut { ADMITTED_PER_TURN }, listener, observer)
+    }
+
+    /// The same, within so many tries.
+    fn admit_within<O: Observer>(
+        &mut self,
+        tries: &mut usize,
+        listener: &mut Listener,
+        observer: &mut O,
+    ) -> Result<Option<Id>, Failure> {
+        while *tries > 0 {
+            *tries -= 1;
             match listener.accept(observer)? {
                 Accepted::Client(socket, peer) => {
                     if let Some(id) = self.settle(socket, peer, observer) {
@@ -105,8 +116,8 @@ impl Clients {
         observer: &mut O,
         mut enter: impl FnMut(&Connection, Id, &mut O) -> Result<(), End>,
     ) -> Result<(), Failure> {
-        for _ in 0..ADMITTED_PER_TURN {
-            let Some(id) = self.admit(listener, observer)? else { break };
+        let mut tries = ADMITTED_PER_TURN;
+        while let Some(id) = self.admit_within(&mut tries, listener, observer)? {
             let entered = self.slab.get(id).map(|connection| enter(connection, id, observer));
             if let Some(Err(end)) = entered {
                 self.close(id, end, observer);
@@ -293,7 +304,7 @@ impl Clients {
     }
 
     /// How long the model may wait: until the next connection may be idle for too long or the
-    /// listener's rest ends. `None`, for ever, is the ordinary case and reads no clock.
+    /// listener's rest ends. `None`, for ever, without either, and then no clock is read.
     #[must_use]
     pub fn timeout(&self, listener: &Listener) -> Option<Duration> {
         let idle = self.idle.as_ref().filter(|_| !self.slab.is_empty());
@@ -303,14 +314,14 @@ impl Clients {
     }
 
     /// Closes the connections on which no byte has moved for `--idle-timeout`. Looks at all of them, but
-    /// at most 16 times per time-out: a connection is closed up to 1/16 late, never early.
+    /// at most 16 times per time-out: a connection is closed up to 1/16 and two ticks late, never early.
     pub fn expire<O: Observer>(&mut self, observer: &mut O) {
         let Some(idle) = &mut self.idle else { return };
         let now = idle.now();
         if now < idle.next {
             return;
         }
-        let limit = ticks(idle.limit).max(1);
+        let limit = ticks(idle.limit.saturating_add(TICK - Duration::from_nanos(1))).max(1);
         let mut next = now + limit;
         let mut over = Vec::new();
         for (id, connection) in self.slab.iter() {
@@ -329,6 +340,11 @@ impl Clients {
             });
             if reads { self.moved(id) } else { self.close(id, End::TimedOut, observer) }
         }
+    }
+
+    /// Whether calls on the connections may wait.
+    pub(super) fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// Bytes of one receive at most.

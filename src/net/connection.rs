@@ -161,6 +161,8 @@ impl Connection {
             })
         };
         let n = match observer.receive_waiting(id, receive) {
+            // The stop has shut our side of it: not the peer's end. The drain closes it.
+            Ok(0) if stop.left().is_some() => return Turn::Empty,
             Ok(0) => return Turn::Ended(End::EndOfFile),
             Ok(n) => n,
             Err(error) => {

@@ -2,12 +2,12 @@
 //!
 //! A plain close is not enough. If unread input is there, the kernel turns it into a reset, which overtakes and
 //! destroys answers that are still on their way. So for each connection: measure once what has been received
-//! (`FIONREAD`), answer exactly that, end our direction, and close when the peer's kernel has
+//! (`FIONREAD`), answer exactly that, end our direction (where that is safe), and close when the peer's kernel has
 //! acknowledged everything (`SIOCOUTQ` is 0). What a client sends later is not in flight and is not answered.
 //!
 //! The same for every model, on poll(2): the steady state is over, and the model's own way of waiting with it.
 
-use super::{Clients, Turn, interrupted_is_none};
+use super::{Clients, Mode, Turn, interrupted_is_none};
 use crate::failure::{During, Failure};
 use crate::phase::{Call, End, Id, Observer};
 use crate::service::Service;
@@ -86,9 +86,16 @@ impl Clients {
         while let State::Answering(left) = *state {
             let Some(connection) = self.get(id) else { return false };
             if left == 0 && !connection.stalled() {
-                observer.called(Call::Shutdown);
-                // ENOTCONN: the peer has reset it; SIOCOUTQ is then 0.
-                let _ = sys::shutdown(connection, Shutdown::Write);
+                // The stop has shut the receiving side of a blocking connection. With both sides shut the kernel
+                // answers late data with a reset (RFC 1122, 4.2.2.13): so that one is only closed, below.
+                if self.mode() == Mode::Nonblocking {
+                    observer.called(Call::Shutdown);
+                    if sys::shutdown(connection, Shutdown::Write).is_err() {
+                        // ENOTCONN: the peer has reset it, and a call has taken the error already.
+                        self.close(id, End::Reset, observer);
+                        return false;
+                    }
+                }
                 *state = State::Acknowledging;
                 break;
             }
@@ -97,8 +104,12 @@ impl Clients {
                 Turn::Ended(_) => return false,
                 Turn::Draining | Turn::StillStalled => return true,
                 Turn::Flushed => {}
-                // What FIONREAD has announced is there: a receive up to that brings all it asks for.
-                Turn::Short | Turn::Full => *state = State::Answering(left - most),
+                Turn::Full => *state = State::Answering(left - most),
+                // Less than announced (urgent data ends a receive): look again, and never go back.
+                Turn::Short => {
+                    let rest = self.get(id).and_then(|c| sys::fionread(c).ok()).unwrap_or(0);
+                    *state = State::Answering(rest.min(left - 1));
+                }
                 Turn::Stalled => {
                     *state = State::Answering(left - most);
                     return true;
@@ -108,6 +119,11 @@ impl Clients {
             }
         }
         let Some(connection) = self.get(id) else { return false };
+        // A reset leaves SIOCOUTQ as it was: only the pending error tells.
+        if sys::take_error(connection).is_err() {
+            self.close(id, End::Reset, observer);
+            return false;
+        }
         observer.called(Call::Ioctl);
         let unacknowledged = sys::siocoutq(connection).unwrap_or(0);
         if unacknowledged == 0 {

@@ -18,6 +18,8 @@ struct Flow {
     /// The readiness call that last reported it.
     turn: u64,
     again: Again,
+    /// When its last answer went out.
+    last: u64,
     /// Since when it waits for room; 0: it does not.
     stalled: u64,
 }
@@ -138,7 +140,8 @@ impl Recorder {
             let start = now();
             for _ in 0..64 {
                 if self.waits == Waits::InCall {
-                    twin.receive_waiting(id, || Ok(Received { bytes: 1, stamp: None }))?;
+                    let stamp = Some(sys::clock_gettime(Clock::Realtime));
+                    twin.receive_waiting(id, || Ok(Received { bytes: 1, stamp }))?;
                     twin.send_waiting(id, || Ok(1))?;
                 } else {
                     twin.wait(Call::Poll, || Ok(1))?;
@@ -168,19 +171,27 @@ impl Recorder {
         std::str::from_utf8(&text[..n]).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
     }
 
-    /// Runs a call that may put the flow to sleep and measures how long waking up took.
-    fn asleep<T>(&mut self, call: impl FnOnce() -> T) -> (T, Option<u64>) {
+    /// Runs a call that may put the flow to sleep, timed, and measures how long waking up took. The two
+    /// readings that this takes stand outside of the call's own time.
+    fn asleep<T>(&mut self, call: impl FnOnce() -> T) -> Slept<T> {
         let before = self.runnable();
+        let realtime = nanos(sys::clock_gettime(Clock::Realtime));
+        let start = now();
         let result = call();
+        let took = now() - start;
         let wake = self.runnable().zip(before).map(|(after, before)| after.saturating_sub(before));
         if let Some(wake) = wake {
             self.record(Metric::Wake, wake);
         }
-        (result, wake)
+        Slept { result, realtime, start, took, wake }
     }
 
     /// The wait that the last readiness call has ended for something it reported.
     fn readied(&mut self, start: u64) -> Waited {
+        if self.readiness.ready == 0 {
+            // The drain does not wait for what it knows to be there.
+            return Waited::SAME_TURN;
+        }
         self.readiness.seen += 1;
         let Readiness { call, took, ended, ready, seen, .. } = self.readiness;
         Waited {
@@ -191,14 +202,10 @@ impl Recorder {
         }
     }
 
-    /// Divides a receive that has waited and copied by the kernel's stamp.
-    fn divide(
-        &mut self,
-        took: u64,
-        realtime: u64,
-        received: Received,
-        wake: Option<u64>,
-    ) -> Waited {
+    /// Divides a receive that has waited and copied by the kernel's stamp. `before` is the time inside the same
+    /// wait's earlier calls, which a signal has ended.
+    fn divide(&mut self, slept: &Slept<()>, before: u64, received: Received) -> Waited {
+        let &Slept { took, realtime, wake, .. } = slept;
         let Some(stamp) = received.stamp.map(nanos) else {
             self.tally.add(Count::Unstamped, 1);
             self.tally.spend(Part::Undivided, took);
@@ -214,9 +221,9 @@ impl Recorder {
         }
         self.tally.spend(Part::Wait, wait);
         self.tally.spend(Part::Receive, took - wait);
-        self.record(Metric::Wait, wait);
+        self.record(Metric::Wait, before + wait);
         self.record(Metric::Copy, took - wait);
-        Waited { wait, queued: 0, wake, method: Method::Stamp { age } }
+        Waited { wait: before + wait, queued: 0, wake, method: Method::Stamp { age } }
     }
 
     /// `epoll 127.0.0.1:50312  wait 1.203 s (epoll_wait, 1 of 3)  copy 4.1 us (recvfrom 5 B)`
@@ -240,7 +247,7 @@ impl Recorder {
 
     /// A send has gone through: `room` is what it waited for, `copy` what it took.
     fn sent(&mut self, id: Id, room: u64, copy: u64, bytes: usize) {
-        // The count of `room` is the count of stalls.
+        // Only sends that had to wait: each one after a stall, until all is gone.
         if room > 0 {
             self.record(Metric::Room, room);
         }
@@ -256,6 +263,28 @@ impl Recorder {
     }
 }
 
+/// A call that may have slept, timed.
+#[derive(Debug)]
+struct Slept<T> {
+    result: T,
+    /// `CLOCK_REALTIME` when it began, the clock of the kernel's stamps.
+    realtime: u64,
+    start: u64,
+    took: u64,
+    wake: Option<u64>,
+}
+
+/// The same for a call that does not sleep.
+fn awake<T>(call: impl FnOnce() -> T) -> Slept<T> {
+    let start = now();
+    let result = call();
+    Slept { result, realtime: 0, start, took: now() - start, wake: None }
+}
+
+fn is_interrupted<T>(result: &io::Result<T>) -> bool {
+    matches!(result, Err(e) if e.kind() == io::ErrorKind::Interrupted)
+}
+
 fn is_again<T>(result: &io::Result<T>) -> bool {
     matches!(result, Err(e) if e.kind() == io::ErrorKind::WouldBlock)
 }
@@ -268,13 +297,11 @@ impl Observer for Recorder {
     }
 
     fn accept<T>(&mut self, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        let start = now();
-        let (result, wake) =
-            if self.waits == Waits::InCall { self.asleep(call) } else { (call(), None) };
-        let took = now() - start;
+        let Slept { result, start, took, wake, .. } =
+            if self.waits == Waits::InCall { self.asleep(call) } else { awake(call) };
         let again = is_again(&result);
         self.tally.called(Call::Accept4, again);
-        if again {
+        if again || is_interrupted(&result) {
             self.accept_again.note(start, took);
         }
         if self.waits == Waits::InCall || (self.waits == Waits::Polling && again) {
@@ -282,7 +309,10 @@ impl Observer for Recorder {
         }
         if result.is_ok() {
             let waited = match self.waits {
-                Waits::InCall => Waited { wait: took, queued: 0, wake, method: Method::Call },
+                Waits::InCall => {
+                    let wait = std::mem::take(&mut self.accept_again).inside + took;
+                    Waited { wait, queued: 0, wake, method: Method::Call }
+                }
                 Waits::Readiness if self.accept_turn == self.readiness.turn => Waited::SAME_TURN,
                 Waits::Readiness => {
                     self.accept_turn = self.readiness.turn;
@@ -297,15 +327,21 @@ impl Observer for Recorder {
     }
 
     fn wait(&mut self, call: Call, wait: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
-        let start = now();
-        let (result, _) = self.asleep(wait);
-        let ended = now();
-        let took = ended - start;
+        let Slept { result, start, took, .. } = self.asleep(wait);
         self.tally.called(call, false);
         self.tally.spend(Part::Wait, took);
-        let turn = self.readiness.turn + 1;
+        // A call that reported nobody (a signal, a time-out) was part of the same wait.
+        let Readiness { turn, ready, took: before, .. } = self.readiness;
+        let before = if turn > 0 && ready == 0 { before } else { 0 };
         let ready = *result.as_ref().unwrap_or(&0);
-        self.readiness = Readiness { call, turn, took, ended, ready, seen: 0 };
+        self.readiness = Readiness {
+            call,
+            turn: turn + 1,
+            took: before + took,
+            ended: start + took,
+            ready,
+            seen: 0,
+        };
         result
     }
 
@@ -330,7 +366,13 @@ impl Observer for Recorder {
         let turn = self.readiness.turn;
         let waited = if self.waits == Waits::Polling {
             Waited::polled(std::mem::take(&mut self.flow(id).again), start)
-        } else if carried || self.flow(id).turn == turn {
+        } else if carried {
+            // Left over from its last turn: it has waited for nothing but its neighbours.
+            let flow = self.flow(id);
+            flow.turn = turn;
+            let queued = start.saturating_sub(flow.last);
+            Waited { queued, method: Method::Carried, ..Waited::SAME_TURN }
+        } else if self.flow(id).turn == turn {
             Waited::SAME_TURN
         } else {
             self.flow(id).turn = turn;
@@ -340,7 +382,9 @@ impl Observer for Recorder {
             count_received(&self.tally, n);
             if n > 0 {
                 self.record(Metric::Wait, waited.wait);
-                self.record(Metric::Queued, waited.queued);
+                if self.waits == Waits::Readiness {
+                    self.record(Metric::Queued, waited.queued);
+                }
                 self.record(Metric::Copy, took);
                 self.tell_input(id, waited, took, Call::Recvfrom, n);
             }
@@ -353,11 +397,11 @@ impl Observer for Recorder {
         id: Id,
         call: impl FnOnce() -> io::Result<Received>,
     ) -> io::Result<usize> {
-        let realtime = nanos(sys::clock_gettime(Clock::Realtime));
-        let start = now();
-        let (result, wake) = self.asleep(call);
-        let took = now() - start;
+        let Slept { result, realtime, start, took, wake } = self.asleep(call);
         self.tally.called(Call::Recvmsg, is_again(&result));
+        if is_interrupted(&result) {
+            self.flow(id).again.note(start, took);
+        }
         let received = match result {
             Ok(received) if received.bytes > 0 => received,
             // The end of file carries no data and no stamp: all of it was waiting.
@@ -367,8 +411,11 @@ impl Observer for Recorder {
             }
         };
         count_received(&self.tally, received.bytes);
-        let waited = self.divide(took, realtime, received, wake);
-        self.tell_input(id, waited, took - waited.wait, Call::Recvmsg, received.bytes);
+        let before = std::mem::take(&mut self.flow(id).again).inside;
+        let slept = Slept { result: (), realtime, start, took, wake };
+        let waited = self.divide(&slept, before, received);
+        let copy = took - (waited.wait - before.min(waited.wait));
+        self.tell_input(id, waited, copy, Call::Recvmsg, received.bytes);
         Ok(received.bytes)
     }
 
@@ -383,8 +430,15 @@ impl Observer for Recorder {
         let took = now() - start;
         let again = is_again(&result);
         self.tally.called(Call::Sendto, again);
-        self.tally.spend(Part::Send, took);
+        let in_vain = again && self.waits == Waits::Polling;
+        self.tally.spend(if in_vain { Part::Wait } else { Part::Send }, took);
         let stalled = self.flow(id).stalled;
+        self.flow(id).last = start + took;
+        if stalled != 0 && self.flow(id).turn != self.readiness.turn {
+            // The readiness call has told of room: what it ended was not a wait for data.
+            self.flow(id).turn = self.readiness.turn;
+            self.readiness.seen += 1;
+        }
         if let Ok(n) = result {
             count_sent(&self.tally, n);
             let room = if stalled == 0 { 0 } else { start.saturating_sub(stalled) };
@@ -432,7 +486,7 @@ impl Observer for Recorder {
 
     fn opened(&mut self, id: Id, peer: SocketAddr) {
         self.tally.add(Count::Connections, 1);
-        let flow = Flow { peer, turn: 0, again: Again::default(), stalled: 0 };
+        let flow = Flow { peer, turn: 0, again: Again::default(), last: 0, stalled: 0 };
         let slot = id.slot as usize;
         if slot >= self.flows.len() {
             self.flows.resize(slot + 1, flow);

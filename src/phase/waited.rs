@@ -31,6 +31,7 @@ pub(super) enum Method {
     NoStamp,
     Ready { call: Call, seen: usize, of: usize },
     SameTurn,
+    Carried,
     Polled { calls: u64, elsewhere: u64 },
     Call,
 }
@@ -68,6 +69,7 @@ impl Waited {
                 format!("wait {wait} ({}, {seen} of {of})", call.name())
             }
             Method::SameTurn => "wait 0 ns (same turn)".to_owned(),
+            Method::Carried => "wait 0 ns (carried over)".to_owned(),
             Method::Polled { calls: 0, .. } => "wait 0 ns (no EAGAIN)".to_owned(),
             Method::Polled { calls, elsewhere } => {
                 format!("wait {wait} (EAGAIN x {calls}, {} elsewhere)", Nanos(elsewhere))

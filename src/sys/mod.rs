@@ -41,7 +41,7 @@ pub use published::Published;
 pub use rlimit::{Limit, getrlimit, setrlimit};
 pub use select::{FD_SETSIZE, FdSet, OverLimit, select};
 pub use signal::{
-    SIGALRM, SIGINT, SIGTERM, SIGUSR1, Signal, alarm, exit_at_once, on_signal, raise,
+    SIGALRM, SIGINT, SIGTERM, SIGUSR1, Signal, exit_at_once, on_signal, raise, setitimer,
 };
 pub use socket::{
     Received, accept4, bind, connect, getpeername, getsockname, listen, recv, recvmsg, send,

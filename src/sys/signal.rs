@@ -58,14 +58,28 @@ extern "C" fn enter(signal: Signal) {
     unsafe { *errno = before };
 }
 
-/// SIGALRM after `delay`, rounded up to whole seconds, at least one (alarm(2)). Async-signal-safe.
-pub fn alarm(delay: Duration) {
-    let seconds = delay.as_nanos().div_ceil(1_000_000_000).max(1);
-    // SAFETY: the call touches no memory of ours.
-    unsafe { libc::alarm(libc::c_uint::try_from(seconds).unwrap_or(libc::c_uint::MAX)) };
+/// SIGALRM once, after `delay` (microseconds, rounded up), on the timer of alarm(2) (setitimer(2), `ITIMER_REAL`).
+///
+/// alarm(2) counts whole seconds only. POSIX lists it as async-signal-safe and setitimer not; on Linux both are bare
+/// system calls.
+///
+/// # Errors
+/// `EINVAL` for a time that the kernel cannot hold.
+pub fn setitimer(delay: Duration) -> io::Result<()> {
+    let micros = delay.as_nanos().div_ceil(1_000).max(1);
+    let timer = libc::itimerval {
+        it_interval: libc::timeval { tv_sec: 0, tv_usec: 0 },
+        it_value: libc::timeval {
+            tv_sec: libc::time_t::try_from(micros / 1_000_000).unwrap_or(libc::time_t::MAX),
+            tv_usec: (micros % 1_000_000) as libc::suseconds_t,
+        },
+    };
+    // SAFETY: the kernel only reads the timer, during the call; the old one is not asked for.
+    check(unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, ptr::null_mut()) })
+        .map(drop)
 }
 
-/// The signal that [`alarm`] brings.
+/// The signal that [`setitimer`] brings.
 pub const SIGALRM: Signal = libc::SIGALRM;
 
 /// Ends the process now, without any clean-up, from wherever it is. Async-signal-safe.
