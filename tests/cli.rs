@@ -109,3 +109,12 @@ fn a_closed_pipe_ends_quietly() {
         }
     });
 }
+
+#[test]
+fn the_readme_shows_a_table_of_this_catalogue() {
+    let readme = include_str!("../README.md");
+    for model in TESTED_MODELS {
+        let rows = readme.lines().filter(|line| line.split(' ').next() == Some(model));
+        assert_eq!(rows.filter(|row| row.contains('%')).count(), 2, "{model}");
+    }
+}

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
     let plan = plan(parsed)?;
+    // Before the generator is pinned: then it would see one core.
+    let environment = machine::environment();
     let terminal = io::stderr().is_terminal();
     let cells = compare::run(&plan, |step| {
         // Progress that cannot be shown is not missed. On a terminal one line is written over.
@@ -22,7 +24,6 @@ pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
         let _ = write!(io::stderr(), "\r\x1b[K");
     }
     let cells = cells.map_err(Exit::failed)?;
-    let environment = machine::environment();
     if parsed.has("json") {
         let result = Value::object([
             ("waitcopy", env!("CARGO_PKG_VERSION").into()),

@@ -9,7 +9,7 @@
 //!   [`Stop::requested`] before each call that may wait, and what it waits on
 //!   contains the stop, so that no request to stop is slept through. After the loop it drops the listener and
 //!   drains: [`Clients::drain`](crate::net::Clients::drain) is the same for all.
-//! - `admit` takes in the clients that wait, at most 64 a turn.
+//! - `admit` takes in the clients that wait, with at most 64 tries a turn.
 //! - `attend` gives one ready connection its turn.
 //!
 //! What is not the model is shared: [`Listener`] knows which accept errors
