@@ -21,7 +21,7 @@ impl Id {
     /// The 64 bits that travel through the kernel in an epoll event.
     #[must_use]
     pub const fn token(self) -> u64 {
-        (self.generation as u64) << 32 | self.slot as u64
+        ((self.generation as u64) << 32) | self.slot as u64
     }
 
     /// The identity in a token.
