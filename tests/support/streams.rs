@@ -60,9 +60,10 @@ impl Endless {
         /// More than all buffers of the kernel hold: a server that takes this much keeps it itself.
         const BOUND: usize = 128 << 20;
         stream.set_nonblocking(true).unwrap();
+        let mut writer = stream;
         let mut sent = 0;
         loop {
-            match (&*stream).write(self.from(sent)) {
+            match writer.write(self.from(sent)) {
                 Ok(n) => sent += n,
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
                     let mut room = [sys::PollFd::new(stream, false, true)];
