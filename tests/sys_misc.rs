@@ -325,7 +325,7 @@ fn a_published_cell_has_one_owner_and_survives_a_panicking_waker() {
         |f: &mut dyn FnMut()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).is_err();
     cell.during(one.as_fd(), || {
         assert!(unwinds(&mut || cell.during(one.as_fd(), || ())));
-        assert!(unwinds(&mut || _ = cell.with(|_| -> () { panic!("a waker's") })));
+        assert!(unwinds(&mut || _ = cell.with::<()>(|_| panic!("a waker's"))));
         // Neither has taken the descriptor away or kept it busy.
         assert!(cell.with(|_| ()).is_some());
     });
