@@ -4,6 +4,7 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 use support::{PATIENCE, exchange, watchdog};
@@ -12,6 +13,9 @@ use waitcopy::net::{Clients, Endpoint, Listener, Settings};
 use waitcopy::phase::{Counting, Observer, Recorder, Tally};
 use waitcopy::service::Upper;
 use waitcopy::stop::Stop;
+
+/// One test at a time: the idle connections of one would push the other's descriptors beyond a select set.
+static DESCRIPTORS: Mutex<()> = Mutex::new(());
 
 /// Serves in this thread while `clients` run in another one; what the serving thread allocated.
 fn allocated_while<O: Observer>(
@@ -51,6 +55,7 @@ const DRAIN: u64 = 8;
 #[test]
 fn a_thousand_requests_more_allocate_nothing_more() {
     watchdog(PATIENCE, || {
+        let _alone = DESCRIPTORS.lock().unwrap_or_else(PoisonError::into_inner);
         for Model { name, run, waits, .. } in &CATALOGUE {
             let counting =
                 |n| allocated_while(run.counting, &mut Counting(tally()), converse(n)).count_total;
@@ -68,6 +73,7 @@ fn a_thousand_requests_more_allocate_nothing_more() {
 fn an_idle_connection_takes_its_place_in_the_table_and_no_more() {
     const IDLE: usize = 1000;
     watchdog(PATIENCE, || {
+        let _alone = DESCRIPTORS.lock().unwrap_or_else(PoisonError::into_inner);
         for model in CATALOGUE.iter().filter(|model| model.name.starts_with("epoll")) {
             let idle = |n: usize| {
                 move |address| {
