@@ -22,17 +22,17 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use waitcopy::net::{Endpoint, Listener, Settings};
+//! use waitcopy::net::{Bind, Endpoint, Front, Settings};
 //! use waitcopy::phase::{Counting, Tally};
 //! use waitcopy::{model, service::Upper, stop::Stop};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let listener = Listener::bind(Endpoint::Tcp("127.0.0.1:0".parse()?), 128, false)?;
+//! let front = Front::bind(Endpoint::Tcp("127.0.0.1:0".parse()?), &Bind::default())?;
 //! let stop = Stop::new(Duration::from_secs(1))?;
 //! let mut observer = Counting(Tally::new(false)?);
 //! # stop.request(); // an example must end
 //! // Another thread or a signal handler ends it with stop.request().
-//! model::epoll::serve(listener, &Settings::default(), &Upper, &mut observer, &stop)?;
+//! model::epoll::serve(front, &Settings::default(), &Upper, &mut observer, &stop)?;
 //! # Ok(())
 //! # }
 //! ```
@@ -40,6 +40,7 @@
 
 pub mod cli;
 pub mod client;
+pub mod concurrency;
 pub mod failure;
 pub mod json;
 pub mod lab;

@@ -34,6 +34,13 @@ pub enum Answer {
 pub trait Service: Sync {
     /// Turns what one receive brought into what is sent back.
     fn stream(&self, bytes: &mut [u8]) -> Answer;
+
+    /// Turns a datagram into its answer: how many bytes of the buffer to send back, or `None` for no answer. An empty
+    /// datagram is one like any other. Unless said otherwise, as [`stream`](Self::stream), with nothing for 0 bytes.
+    fn datagram(&self, packet: &mut [u8]) -> Option<usize> {
+        let (Answer::Send(n) | Answer::SendThenClose(n)) = self.stream(packet);
+        (n > 0).then_some(n)
+    }
 }
 
 /// The notes' service: `data.upper()`, ASCII letters only, as Python does it for bytes.
@@ -53,11 +60,20 @@ impl Service for Upper {
         bytes.make_ascii_uppercase();
         Answer::Send(bytes.len())
     }
+
+    fn datagram(&self, packet: &mut [u8]) -> Option<usize> {
+        packet.make_ascii_uppercase();
+        Some(packet.len())
+    }
 }
 
 impl Service for Echo {
     fn stream(&self, bytes: &mut [u8]) -> Answer {
         Answer::Send(bytes.len())
+    }
+
+    fn datagram(&self, packet: &mut [u8]) -> Option<usize> {
+        Some(packet.len())
     }
 }
 

@@ -9,7 +9,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use support::{PATIENCE, alone, long, pattern, serve};
 use waitcopy::model;
-use waitcopy::net::{Clients, Endpoint, Listener, Mode, Settings, Turn};
+use waitcopy::net::{Bind, Clients, Endpoint, Front, Mode, Settings, Turn};
 use waitcopy::phase::{Counting, End, Id, Tally};
 use waitcopy::service::Echo;
 use waitcopy::sys::{self, Epoll, EpollEvent, FdSet, Interest, PollFd};
@@ -18,7 +18,7 @@ const ROUNDS: u64 = 10_000;
 
 /// The library's parts of a multiplexing server, turned by hand.
 struct Server {
-    listener: Listener,
+    front: Front,
     clients: Clients,
     observer: Counting,
     epoll: Epoll,
@@ -37,11 +37,11 @@ type Batch = fn(&Server) -> Vec<Id>;
 impl Server {
     fn new() -> Self {
         let any = Endpoint::Tcp("127.0.0.1:0".parse().unwrap());
-        let listener = Listener::bind(any, 128, false).unwrap();
-        listener.set_nonblocking().unwrap();
+        let front = Front::bind(any, &Bind { backlog: 128, ..Bind::default() }).unwrap();
+        front.set_nonblocking().unwrap();
         Self {
-            address: listener.endpoint().address(),
-            listener,
+            address: front.endpoint().address().ip().unwrap(),
+            front,
             clients: Clients::new(&Settings::default(), Mode::Nonblocking),
             observer: Counting(Tally::new(false).unwrap()),
             epoll: sys::epoll_create1().unwrap(),
@@ -57,7 +57,13 @@ impl Server {
     }
 
     fn admit(&mut self, stream: TcpStream) -> Client {
-        let id = self.clients.admit(&mut self.listener, &mut self.observer).unwrap().unwrap();
+        let mut admitted = None;
+        let enter = |_: &_, id, _: &mut _| {
+            admitted = Some(id);
+            Ok(())
+        };
+        self.clients.admit_all(&mut self.front, &Echo, &mut self.observer, enter).unwrap();
+        let id = admitted.unwrap();
         self.epoll.add(self.clients.get(id).unwrap(), Interest::READ, id.token()).unwrap();
         Client { stream, id }
     }

@@ -95,7 +95,7 @@ fn answered_but_unread(model: &str, len: usize) -> (Server, TcpStream, Vec<u8>) 
     let server = serve(model).start();
     // Before the handshake, so that the window is small from the start.
     let address = server.address;
-    let socket = sys::socket(&address).unwrap();
+    let socket = sys::socket(&address, sys::Kind::Stream).unwrap();
     sys::set_receive_buffer(&socket, 4096).unwrap();
     sys::connect(&socket, &address).unwrap();
     let mut client = TcpStream::from(socket);
@@ -189,7 +189,7 @@ for_each_model! {
     /// A library has no signals: a request from another thread wakes the flow, also in its race window.
     fn a_request_from_another_thread_ends_it(model: &str) {
         for round in 0..12 {
-            let mut stop = Stop::new(Duration::from_secs(300)).unwrap();
+            let stop = Stop::new(Duration::from_secs(300)).unwrap();
             stop.widen_race(Duration::from_millis(u64::from(round % 2 == 0)));
             let server = Library::start(model, Upper, stop);
             let mut client = TcpStream::connect(server.address).unwrap();

@@ -42,7 +42,7 @@ fn read_exactly(fd: &OwnedFd, bytes: usize) -> Vec<u8> {
 #[test]
 fn errors_carry_the_errno_and_its_name() {
     let (listener, address) = listening();
-    let second = sys::socket(&address).unwrap();
+    let second = sys::socket(&address, sys::Kind::Stream).unwrap();
     let taken = sys::bind(&second, &address).unwrap_err();
     assert_eq!(taken.raw_os_error(), Some(libc::EADDRINUSE));
     assert_eq!(sys::errno_name(&taken), Some("EADDRINUSE"));
@@ -51,7 +51,7 @@ fn errors_carry_the_errno_and_its_name() {
     assert_eq!(errno(sys::getpeername(&listener)), libc::ENOTCONN);
     assert_eq!(errno(sys::fionread(&listener)), libc::EINVAL);
     assert_eq!(errno(sys::siocoutq(&listener)), libc::EINVAL);
-    let elsewhere = "192.0.2.1:0".parse().unwrap();
+    let elsewhere: SocketAddr = "192.0.2.1:0".parse().unwrap();
     assert_eq!(errno(sys::bind(&second, &elsewhere)), libc::EADDRNOTAVAIL);
     let (unix, _) = sys::socketpair().unwrap();
     assert_eq!(errno(sys::getsockname(&unix)), libc::EAFNOSUPPORT);
@@ -61,17 +61,17 @@ fn errors_carry_the_errno_and_its_name() {
 #[test]
 fn a_port_where_nobody_listens_refuses() {
     // Bound, not listening: nobody else can get the port meanwhile.
-    let any = "127.0.0.1:0".parse().unwrap();
-    let silent = sys::socket(&any).unwrap();
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let silent = sys::socket(&any, sys::Kind::Stream).unwrap();
     sys::bind(&silent, &any).unwrap();
-    let address = sys::getsockname(&silent).unwrap();
+    let address = sys::getsockname(&silent).unwrap().ip().unwrap();
     assert_ne!(address.port(), 0);
 
-    let client = sys::socket(&address).unwrap();
+    let client = sys::socket(&address, sys::Kind::Stream).unwrap();
     assert_eq!(errno(sys::connect(&client, &address)), libc::ECONNREFUSED);
 
     // Without waiting: the refusal is the socket's pending error, and is told once.
-    let client = sys::socket(&address).unwrap();
+    let client = sys::socket(&address, sys::Kind::Stream).unwrap();
     sys::set_nonblocking(&client, true).unwrap();
     assert_eq!(errno(sys::connect(&client, &address)), libc::EINPROGRESS);
     sys::poll(&mut [sys::PollFd::new(&client, false, true)], Some(PATIENCE)).unwrap();
@@ -147,19 +147,19 @@ fn accepted_sockets_inherit_nodelay() {
 
 #[test]
 fn a_port_with_connections_in_time_wait_needs_reuse_address() {
-    let any = "127.0.0.1:0".parse().unwrap();
-    let listener = sys::socket(&any).unwrap();
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let listener = sys::socket(&any, sys::Kind::Stream).unwrap();
     // Both sides must agree: the kernel asks the old socket as well.
     sys::set_reuse_address(&listener).unwrap();
     sys::bind(&listener, &any).unwrap();
     sys::listen(&listener, 1).unwrap();
-    let address = sys::getsockname(&listener).unwrap();
+    let address = sys::getsockname(&listener).unwrap().ip().unwrap();
     let client = TcpStream::connect(address).unwrap();
     // Who closes first keeps the port in TIME_WAIT.
     drop(sys::accept4(&listener).unwrap());
     drop(listener);
     drop(client);
-    let next = sys::socket(&address).unwrap();
+    let next = sys::socket(&address, sys::Kind::Stream).unwrap();
     assert_eq!(errno(sys::bind(&next, &address)), libc::EADDRINUSE);
     sys::set_reuse_address(&next).unwrap();
     sys::bind(&next, &address).unwrap();
@@ -168,14 +168,14 @@ fn a_port_with_connections_in_time_wait_needs_reuse_address() {
 #[test]
 fn addresses_make_the_round_trip_on_ipv6() {
     let any: SocketAddr = "[::1]:0".parse().unwrap();
-    let listener = sys::socket(&any).unwrap();
+    let listener = sys::socket(&any, sys::Kind::Stream).unwrap();
     if let Err(error) = sys::bind(&listener, &any) {
         return skip(&format!("no IPv6 on loopback: {error}"));
     }
     sys::listen(&listener, 1).unwrap();
-    let address = sys::getsockname(&listener).unwrap();
+    let address = sys::getsockname(&listener).unwrap().ip().unwrap();
     assert_eq!((address.ip(), address.port() != 0), (any.ip(), true));
-    let client = sys::socket(&address).unwrap();
+    let client = sys::socket(&address, sys::Kind::Stream).unwrap();
     sys::connect(&client, &address).unwrap();
     let (accepted, peer) = sys::accept4(&listener).unwrap();
     assert_eq!(sys::getpeername(&client).unwrap(), address);
@@ -191,7 +191,7 @@ fn stamps_lie_between_the_senders_clock_before_and_after() {
         assert!(primed.works, "no stamps on loopback");
         let (listener, address) = listening();
         sys::set_timestamps(&listener).unwrap();
-        let client = sys::socket(&address).unwrap();
+        let client = sys::socket(&address, sys::Kind::Stream).unwrap();
         sys::connect(&client, &address).unwrap();
         let (accepted, _) = sys::accept4(&listener).unwrap();
 
@@ -282,7 +282,7 @@ fn small_buffers_hold_less() {
     let ordinary = fill(&near);
     let (listener, address) = listening();
     sys::set_receive_buffer(&listener, 4096).unwrap();
-    let near = sys::socket(&address).unwrap();
+    let near = sys::socket(&address, sys::Kind::Stream).unwrap();
     sys::set_send_buffer(&near, 4096).unwrap();
     sys::connect(&near, &address).unwrap();
     let _far = sys::accept4(&listener).unwrap();

@@ -35,6 +35,9 @@ const fn option(name: &'static str, value: &'static str, help: &'static str) -> 
     Flag { name, value: Some(value), help }
 }
 
+const UDP: Flag = switch("udp", "datagrams instead of connections");
+const UNIX: Flag = option("unix", "PATH", "a Unix socket instead of TCP; @NAME is an abstract one");
+const UNIXGRAM: Flag = option("unixgram", "PATH", "the same for datagrams");
 const JSON: Flag = switch("json", "the result as JSON");
 const DURATION: &str = "A DURATION has a unit: 250us, 10ms, 2s, 1.5s, 3m.";
 
@@ -47,6 +50,9 @@ pub(super) static COMMANDS: [Command; 5] = [
         operands: 1,
         flags: &[
             option("listen", "ADDR", "where to listen; port 0 picks a free one [127.0.0.1:8080]"),
+            UDP,
+            UNIX,
+            UNIXGRAM,
             option("service", "NAME", "what to answer: upper, echo, discard [upper]"),
             option("buffer", "N", "bytes of one receive at most [1024]"),
             option("backlog", "N", "connections that may wait to be accepted [1024]"),
@@ -56,12 +62,26 @@ pub(super) static COMMANDS: [Command; 5] = [
                 "DURATION",
                 "close a connection on which no byte moves for so long",
             ),
+            option(
+                "request-timeout",
+                "DURATION",
+                "a flow per connection: close it so long after its accept",
+            ),
+            option(
+                "workers",
+                "N",
+                "thread-pool, prefork: flows [64]; reuseport: flows [one per core]",
+            ),
+            option("queue", "N", "thread-pool: clients that may wait for a worker [as workers]"),
+            option("when-full", "HOW", "thread-pool, queue full: wait (in the backlog) or refuse [wait]"),
+            option("queue-timeout", "DURATION", "thread-pool: turn away who waits for so long"),
             option("pause", "DURATION", "nonblocking only: sleep between two rounds"),
             option("drain", "DURATION", "at a stop, time for what is in flight [10s]"),
             switch("phases", "print a line per I/O: its wait, its copy"),
             option("report", "FILE", "record the phases, write the figures to FILE as JSON"),
         ],
-        notes: "The first line on standard output is 'listening on tcp ADDR', once clients can connect.\n\
+        notes: "The first line on standard output is 'listening on tcp ADDR' (or udp ADDR, unix PATH, unixgram PATH),\n\
+                once clients can connect. Not every model serves every transport: 'waitcopy models'.\n\
                 SIGTERM or ^C: stop accepting, answer what was received, close, print the summary;\n\
                 a second one ends at once.",
     },
@@ -70,8 +90,14 @@ pub(super) static COMMANDS: [Command; 5] = [
         usage: "[ADDR]",
         about: "the notes' client: send lines, print the replies",
         operands: 1,
-        flags: &[],
-        notes: "ADDR may be a host name; [127.0.0.1:8080]. Blank lines are skipped; end of file ends it.",
+        flags: &[
+            UDP,
+            UNIX,
+            UNIXGRAM,
+            option("timeout", "DURATION", "datagrams: give up on a reply after this time [2s]"),
+        ],
+        notes: "ADDR may be a host name; [127.0.0.1:8080]. Blank lines are skipped; end of file ends it.\n\
+                A lost datagram is said, and makes the exit status 1 at the end.",
     },
     Command {
         name: "compare",

@@ -1,9 +1,9 @@
 //! `waitcopy serve MODEL`: one server in this process, until a signal.
 
 use super::{Exit, Parsed, print};
-use crate::model::{self, CATALOGUE, Model};
-use crate::net::{DEFAULT_ADDRESS, Endpoint, Listener, Settings};
-use crate::phase::{Counting, Recorder, Report, Subject, Tally};
+use crate::model::{self, CATALOGUE, Model, Who};
+use crate::net::{Bind, DEFAULT_ADDRESS, Endpoint, Front, Full, Settings, Transport, Workers};
+use crate::phase::{Counting, Recorder, Report, Subject, Tally, Waits};
 use crate::service::{SERVICES, Service};
 use crate::stop::Stop;
 use crate::sys::{self, Signal};
@@ -64,9 +64,11 @@ pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
     // Opened before the first client: a path that cannot be written is told at once.
     let mut file = report.map(create).transpose()?;
 
-    let stamps = recorded && model.waits == crate::phase::Waits::InCall;
-    let listener = Listener::bind(endpoint, backlog, stamps)?;
-    let endpoint = listener.endpoint().to_string();
+    let transport = endpoint.transport();
+    let stamps = recorded && model.waits == Waits::InCall && transport.stamps();
+    let reuse_port = model.who == Who::Reuseport;
+    let front = Front::bind(endpoint, &Bind { backlog, stamps, reuse_port, ..Bind::default() })?;
+    let endpoint = front.endpoint().to_string();
     let subject =
         Subject { model: model.name, endpoint, service: service_name, buffer: settings.buffer };
     let listening = format!("listening on {}\n", subject.endpoint);
@@ -77,16 +79,18 @@ pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
         let mut observer = Counting(tally.clone());
         room()?;
         print(listening)?;
-        let ended = (model.run.counting)(listener, &settings, service, &mut observer, stop);
+        let ended = (model.run.counting)(front, &settings, service, &mut observer, stop);
         let figures = Report::counted(&subject, &tally).map_err(|e| failed("getrusage", &e))?;
         summary(&figures);
         return ended.map_err(Exit::from);
     }
-    let mut recorder = Recorder::new(model.name, model.waits, tally.clone(), parsed.has("phases"))
+    let lines = parsed.has("phases");
+    let mut recorder = Recorder::new(model.name, model.waits, stamps, tally.clone(), lines)
         .map_err(|e| failed("recorder", &e))?;
     room()?;
     print(listening)?;
-    let ended = (model.run.recording)(listener, &settings, service, &mut recorder, stop);
+    let ended = (model.run.recording)(front, &settings, service, &mut recorder, stop);
+    recorder.settle();
     let figures =
         Report::recorded(&subject, &tally, &recorder).map_err(|e| failed("recorder", &e))?;
     summary(&figures);
@@ -114,8 +118,11 @@ fn create(path: &str) -> Result<std::fs::File, Exit> {
 fn asked(parsed: &Parsed) -> Result<Asked, Exit> {
     let name = parsed.operands.first().ok_or_else(|| Exit::usage(which_model("which model?")))?;
     let model = find_model(name)?;
-    let address = parsed.value("listen").unwrap_or(DEFAULT_ADDRESS);
-    let endpoint = Endpoint::resolve_tcp(address)?[0];
+    let endpoint = endpoints(parsed, parsed.value("listen"))?[0];
+    let transport = endpoint.transport();
+    model.serves(transport).map_err(|why| {
+        Exit::usage(format!("{} does not serve {}: {why}", model.name, transport.name()))
+    })?;
     let service = parsed.value("service").unwrap_or("upper");
     let service = SERVICES.iter().find(|(name, ..)| *name == service).ok_or_else(|| {
         let names: Vec<_> = SERVICES.iter().map(|(name, ..)| *name).collect();
@@ -139,7 +146,15 @@ fn asked(parsed: &Parsed) -> Result<Asked, Exit> {
         max_connections: number("max-connections", 1)?.map(within_descriptors).transpose()?,
         idle_timeout: time("idle-timeout")?,
         pause,
+        request_timeout: time("request-timeout")?,
+        workers: workers(parsed, model)?,
     };
+    if settings.request_timeout.is_some() && model.waits != Waits::InCall {
+        return Err(Exit::usage(format!(
+            "--request-timeout belongs to models that wait in their receives; {} has --idle-timeout",
+            model.name
+        )));
+    }
     let backlog = number("backlog", 0)?.unwrap_or(1024);
     Ok(Asked {
         model,
@@ -149,6 +164,50 @@ fn asked(parsed: &Parsed) -> Result<Asked, Exit> {
         settings,
         drain: time("drain")?.unwrap_or(Duration::from_secs(10)),
     })
+}
+
+/// The endpoints that the transport flags and an address name.
+pub(super) fn endpoints(parsed: &Parsed, address: Option<&str>) -> Result<Vec<Endpoint>, Exit> {
+    let mut named: Vec<_> = Transport::ALL
+        .into_iter()
+        .filter(|(transport, name)| *transport != Transport::Tcp && parsed.has(name))
+        .collect();
+    let (transport, name) = named.pop().unwrap_or((Transport::Tcp, "tcp"));
+    if let Some((_, other)) = named.pop() {
+        return Err(Exit::usage(format!("--{other} and --{name}: one transport at a time")));
+    }
+    let path = parsed.value(name);
+    if let (Some(_), Some(address)) = (path, address) {
+        return Err(Exit::usage(format!("--{name} has its path, and {address} is one too many")));
+    }
+    Ok(Endpoint::resolve(transport, path.or(address).unwrap_or(DEFAULT_ADDRESS))?)
+}
+
+/// `--workers` and what belongs to the queue before them.
+fn workers(parsed: &Parsed, model: &Model) -> Result<Workers, Exit> {
+    let number = |name, least| parsed.number(name, least).map_err(Exit::usage);
+    let belongs = |flags: &[&str], whose: &str, does: bool| {
+        let given = flags.iter().find(|flag| parsed.has(flag) && !does);
+        given.map_or(Ok(()), |flag| {
+            Err(Exit::usage(format!("--{flag} belongs to {whose}; this is {}", model.name)))
+        })
+    };
+    belongs(&["workers"], "thread-pool, prefork and reuseport", model.who.counted())?;
+    let queue = ["queue", "when-full", "queue-timeout"];
+    belongs(&queue, "thread-pool", model.who == Who::Pool)?;
+    let full = match parsed.value("when-full") {
+        None | Some("wait") => Full::Wait,
+        Some("refuse") => Full::Refuse,
+        Some(other) => {
+            return Err(Exit::usage(format!("--when-full {other}: wait or refuse is expected")));
+        }
+    };
+    let count = number("workers", 1)?;
+    if count.is_some_and(|count| count > 10_000) {
+        return Err(Exit::usage("--workers: at most 10000"));
+    }
+    let patience = parsed.duration("queue-timeout").map_err(Exit::usage)?;
+    Ok(Workers { count, queue: number("queue", 0)?, full, patience })
 }
 
 /// The entry of that name, or a sentence that helps.
@@ -187,7 +246,7 @@ fn within_descriptors(asked: usize) -> Result<usize, Exit> {
 
 /// Makes the stop and has the signals ask for it.
 fn start_stop(drain: Duration) -> Result<&'static Stop, Exit> {
-    let mut stop = Stop::new(drain).map_err(|e| failed("eventfd", &e))?;
+    let stop = Stop::new(drain).map_err(|e| failed("eventfd", &e))?;
     // Test seam: microseconds between each check of the flag and the blocking call.
     if let Some(us) = std::env::var("WAITCOPY_WIDEN_RACE_US").ok().and_then(|us| us.parse().ok()) {
         stop.widen_race(Duration::from_micros(us));

@@ -2,16 +2,26 @@
 //!
 //! Unlike the notes' it reads the **whole** reply: a message of n bytes has a reply of n bytes, however many
 //! segments it comes in. It sends and receives at the same time, so a message larger than all buffers on
-//! the way does not stop both ends.
+//! the way does not stop both ends. A datagram may be lost: its reply is waited for only so long.
 
 use crate::failure::{During, Failure};
 use crate::net::Endpoint;
 use crate::sys::{self, PollFd};
 use std::io::{self, BufRead, Write};
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 /// The notes' prompt.
 const PROMPT: &[u8] = b">>:";
+
+/// What the lines travel over.
+#[derive(Debug)]
+pub enum Link<'s> {
+    /// A connection.
+    Stream(&'s OwnedFd),
+    /// A connected datagram socket, and how long a reply is waited for.
+    Datagram(&'s OwnedFd, Duration),
+}
 
 /// Why a conversation ended early.
 #[derive(Debug)]
@@ -37,19 +47,20 @@ impl From<io::Error> for Trouble {
 }
 
 /// Sends each line of `input`, stripped as the notes do it, and prints each reply as a line. Blank lines
-/// are skipped; the end of input ends it.
+/// are skipped; the end of input ends it. How many datagrams got no reply in time, which standard error tells.
 ///
 /// # Errors
 /// See [`Trouble`].
 pub fn converse(
-    socket: &OwnedFd,
+    link: &Link<'_>,
     server: Endpoint,
     input: &mut impl BufRead,
     output: &mut impl Write,
     prompt: bool,
-) -> Result<(), Trouble> {
+) -> Result<u64, Trouble> {
+    let (Link::Stream(socket) | Link::Datagram(socket, _)) = link;
     sys::set_nonblocking(socket, true).during("fcntl", server)?;
-    let (mut line, mut reply) = (Vec::new(), Vec::new());
+    let (mut line, mut reply, mut lost) = (Vec::new(), Vec::new(), 0);
     loop {
         if prompt {
             output.write_all(PROMPT)?;
@@ -60,16 +71,64 @@ pub fn converse(
             if prompt {
                 writeln!(output)?;
             }
-            return Ok(());
+            return Ok(lost);
         }
         let message = line.trim_ascii();
         if message.is_empty() {
             continue;
         }
-        exchange(socket, server, message, &mut reply)?;
-        output.write_all(&reply)?;
-        output.write_all(b"\n")?;
-        output.flush()?;
+        let came = match link {
+            Link::Stream(socket) => exchange(socket, server, message, &mut reply).map(|()| true)?,
+            Link::Datagram(socket, patience) => ask(socket, server, message, *patience, &mut reply)?,
+        };
+        if came {
+            output.write_all(&reply)?;
+            output.write_all(b"\n")?;
+            output.flush()?;
+        } else {
+            lost += 1;
+            writeln!(io::stderr(), "waitcopy: {server}: no reply in time: lost, or not answered")?;
+        }
+    }
+}
+
+/// Sends a datagram and waits for the next one; whether it came in time.
+fn ask(
+    socket: &OwnedFd,
+    server: Endpoint,
+    message: &[u8],
+    patience: Duration,
+    reply: &mut Vec<u8>,
+) -> Result<bool, Trouble> {
+    // The largest datagram there is, over IP.
+    reply.resize(65_536, 0);
+    // A reply that comes late belongs to an earlier message.
+    while now(sys::recv(socket, reply)).is_ok_and(|late| late.is_some()) {}
+    let end = Instant::now() + patience;
+    while now(sys::send(socket, message)).during("send", server)?.is_none() {
+        if !ready(socket, end, true).during("poll", server)? {
+            return Ok(false);
+        }
+    }
+    loop {
+        if let Some(n) = now(sys::recv(socket, reply)).during("recv", server)? {
+            reply.truncate(n);
+            return Ok(true);
+        }
+        if !ready(socket, end, false).during("poll", server)? {
+            return Ok(false);
+        }
+    }
+}
+
+/// Waits for data, or for room, until a moment; false when it is over.
+fn ready(socket: &OwnedFd, end: Instant, room: bool) -> io::Result<bool> {
+    let left = end.saturating_duration_since(Instant::now());
+    let mut watch = [PollFd::new(socket, !room, room)];
+    match sys::poll(&mut watch, Some(left)) {
+        Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+        Ok(0) => Ok(false),
+        _ => Ok(true),
     }
 }
 

@@ -37,7 +37,7 @@ pub struct Outcome {
     pub wall: Duration,
     /// CPU time of the generator's thread in that time.
     pub cpu: Duration,
-    /// CPU time of the server's process in that time.
+    /// CPU time of the server's process and its living children in that time.
     pub server_cpu: Duration,
     /// Connections that got no answer at all.
     pub unserved: usize,
@@ -100,7 +100,7 @@ pub fn run(load: &Load, process: u32) -> Result<Outcome, Failure> {
     let end_of_warm_up = now() + nanos(load.duration / 10);
     run.until(end_of_warm_up)?;
     run.measuring = true;
-    let cpu = || Ok((sys::clock_gettime(Clock::ThreadCpu), sys::process_cpu_time(process)?));
+    let cpu = || Ok((sys::clock_gettime(Clock::ThreadCpu), family_cpu_time(process)?));
     let (start, before) = (now(), cpu().during("clock_gettime", "server")?);
     run.until(start + nanos(load.duration))?;
     let (end, after) = (now(), cpu().during("clock_gettime", "server")?);
@@ -108,6 +108,16 @@ pub fn run(load: &Load, process: u32) -> Result<Outcome, Failure> {
     run.ending = true;
     run.until(end + nanos(GRACE))?;
     Ok(run.finish(end - start, after.0 - before.0, after.1 - before.1))
+}
+
+/// CPU time of a process and of the children that it has now: they serve under fork, prefork and reuseport.
+fn family_cpu_time(process: u32) -> io::Result<Duration> {
+    let path = format!("/proc/{process}/task/{process}/children");
+    let children = std::fs::read_to_string(path).unwrap_or_default();
+    let children = children.split_ascii_whitespace().filter_map(|number| number.parse().ok());
+    // One that ends meanwhile is missed.
+    let children = children.map(|child| sys::process_cpu_time(child).unwrap_or_default());
+    Ok(sys::process_cpu_time(process)? + children.sum::<Duration>())
 }
 
 impl<'l> Run<'l> {

@@ -7,8 +7,9 @@ pub mod line;
 pub mod load;
 
 use crate::failure::{During, Failure};
-use crate::net::Endpoint;
-use crate::sys;
+use crate::net::{Endpoint, Transport};
+use crate::sys::{self, Address};
+use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 
 /// Connects to the first of the endpoints that answers, as getaddrinfo(3) suggests.
@@ -29,12 +30,22 @@ pub fn connect(endpoints: &[Endpoint]) -> Result<OwnedFd, Failure> {
 }
 
 fn connect_one(endpoint: Endpoint) -> Result<OwnedFd, Failure> {
-    let address = endpoint.address();
-    let socket = sys::socket(&address).during("socket", endpoint)?;
-    sys::set_nodelay(&socket).during("setsockopt TCP_NODELAY", endpoint)?;
-    sys::connect(&socket, &address).map_err(|error| {
-        let hint = (error.kind() == std::io::ErrorKind::ConnectionRefused)
-            .then_some("no server listens there; the notes' servers bind 8080");
+    let (address, transport) = (endpoint.address(), endpoint.transport());
+    let socket = sys::socket(address, transport.kind()).during("socket", endpoint)?;
+    match transport {
+        Transport::Tcp => sys::set_nodelay(&socket).during("setsockopt TCP_NODELAY", endpoint)?,
+        // Who has no name gets no reply.
+        Transport::Unixgram => sys::bind(&socket, Address::AUTOBIND).during("bind", endpoint)?,
+        Transport::Udp | Transport::Unix => {}
+    }
+    sys::connect(&socket, address).map_err(|error| {
+        let hint = match error.kind() {
+            ErrorKind::ConnectionRefused if transport == Transport::Tcp => {
+                Some("no server listens there; the notes' servers bind 8080")
+            }
+            ErrorKind::ConnectionRefused => Some("its server is gone"),
+            _ => None,
+        };
         Failure::new("connect", endpoint, error).hint(hint)
     })?;
     Ok(socket)

@@ -116,8 +116,8 @@ fn ready(child: &mut Child) -> Result<Endpoint, String> {
         let _ = sender.send(line);
     });
     let line = line.recv_timeout(PATIENCE).map_err(|_| "it says nothing; ".to_owned())?;
-    let address = line.strip_prefix("listening on tcp ").map(str::trim_end);
-    address.and_then(|text| text.parse().ok()).map(Endpoint::Tcp).ok_or(line)
+    let words = line.strip_prefix("listening on ").map(|rest| rest.trim_end_matches('\n'));
+    words.and_then(Endpoint::parse).ok_or(line)
 }
 
 fn read_report(path: &Path) -> Result<Value, String> {

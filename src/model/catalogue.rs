@@ -1,11 +1,12 @@
 //! The only list of models: commands, help, docs, tests and the Makefile read it.
 
-use super::{
-    Failure, Listener, Settings, Stop, blocking, epoll, epoll_et, nonblocking, poll, select,
-};
+use super::entries::CATALOGUE;
+use super::{Failure, Front, Settings, Stop};
 use crate::json::Value;
+use crate::net::Transport;
 use crate::phase::{Call, Counting, Recorder, Waits};
 use crate::service::Service;
+use crate::sys::Kind;
 
 /// What a call is made on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +66,31 @@ pub struct Step {
     pub per: Per,
 }
 
+/// Whose flows run it: see [`concurrency`](crate::concurrency).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// The one that listens.
+    One,
+    /// A thread for each request.
+    Threads,
+    /// N threads behind a queue.
+    Pool,
+    /// A child for each request.
+    Fork,
+    /// N children on one listener.
+    Prefork,
+    /// N children with a listener each.
+    Reuseport,
+}
+
+impl Who {
+    /// Whether `--workers` says how many there are.
+    #[must_use]
+    pub fn counted(self) -> bool {
+        matches!(self, Self::Pool | Self::Prefork | Self::Reuseport)
+    }
+}
+
 /// The function of a model, for both observers of the program.
 #[derive(Clone, Copy, Debug)]
 pub struct Run {
@@ -76,7 +102,7 @@ pub struct Run {
 
 /// Every model's `serve`.
 pub type Serve<O> =
-    fn(Listener, &Settings, &(dyn Service + 'static), &mut O, &Stop) -> Result<(), Failure>;
+    fn(Front, &Settings, &(dyn Service + 'static), &mut O, &Stop) -> Result<(), Failure>;
 
 /// One entry.
 #[derive(Debug)]
@@ -95,9 +121,14 @@ pub struct Model {
     pub choose: &'static str,
     /// How its waits are measured.
     pub waits: Waits,
+    /// Who runs it.
+    pub who: Who,
+    /// The transports that it does not serve, and why.
+    pub refuses: &'static [(Transport, &'static str)],
     /// Its calls at steady state.
     pub steps: &'static [Step],
-    /// One conversation from accept to close, see [`grammar`](super::grammar).
+    /// One conversation from accept to close, see [`grammar`](super::grammar). Where it is not the flow that accepts
+    /// which serves: the calls on the connection, by the flow that serves it, and how that flow was made.
     pub grammar: &'static str,
     /// Faults that it does not survive by its nature, with the reason.
     pub exempt: &'static [(&'static str, &'static str)],
@@ -111,6 +142,31 @@ impl Model {
     #[must_use]
     pub fn calls_per_request(&self) -> usize {
         self.steps.iter().filter(|step| matches!(step.per, Per::Request | Per::Turn)).count()
+    }
+
+    /// Whether it serves a transport.
+    ///
+    /// # Errors
+    /// The reason why not, as a sentence.
+    pub fn serves(&self, transport: Transport) -> Result<(), &'static str> {
+        let refused = self.refuses.iter().find(|(refused, _)| *refused == transport);
+        refused.map_or(Ok(()), |(_, why)| Err(why))
+    }
+
+    /// Its calls at steady state on a transport. Datagrams have no connection that is opened, stalls and is closed: what
+    /// would be made on it is made on the front.
+    pub fn steps_on(&self, transport: Transport) -> impl Iterator<Item = Step> {
+        let datagrams = transport.kind() == Kind::Datagram;
+        let of_connections = |step: &Step| {
+            step.call == Call::Accept4
+                || matches!(step.phase, Phase::Open | Phase::Stall | Phase::Close)
+        };
+        self.steps.iter().filter(move |step| !(datagrams && of_connections(step))).map(
+            move |&step| match step.on {
+                On::Client if datagrams => Step { on: On::Front, ..step },
+                _ => step,
+            },
+        )
     }
 
     /// Whether it is exempt from a fault.
@@ -130,6 +186,13 @@ impl Model {
                 ("per", format!("{:?}", step.per).to_lowercase().into()),
             ])
         });
+        let transports = Transport::ALL.map(|(transport, name)| {
+            let served = match self.serves(transport) {
+                Ok(()) => true.into(),
+                Err(why) => Value::from(why),
+            };
+            (name, served)
+        });
         Value::object([
             ("name", self.name.into()),
             ("meaning", self.meaning.into()),
@@ -137,7 +200,8 @@ impl Model {
             ("copies", self.copies.into()),
             ("limits", self.limits.into()),
             ("choose", self.choose.into()),
-            ("transports", vec!["tcp"].into()),
+            ("who", format!("{:?}", self.who).to_lowercase().into()),
+            ("transports", Value::object(transports)),
             ("calls_per_request", (self.calls_per_request() as u64).into()),
             ("steps", Value::List(steps.collect())),
             ("grammar", self.grammar.into()),
@@ -174,125 +238,10 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-const fn step(call: Call, on: On, phase: Phase, per: Per) -> Step {
-    Step { call, on, phase, per }
-}
-
-const ACCEPT_WAITING: Step = step(Call::Accept4, On::Front, Phase::WaitCopy, Per::Connection);
-const ACCEPT: Step = step(Call::Accept4, On::Front, Phase::Open, Per::Connection);
-const ACCEPT_IN_VAIN: Step = step(Call::Accept4, On::Front, Phase::Wait, Per::Poll);
-const NONBLOCK: Step = step(Call::Fcntl, On::Client, Phase::Open, Per::Connection);
-const REGISTER: Step = step(Call::EpollCtl, On::Client, Phase::Open, Per::Connection);
-const RECEIVE_WAITING: Step = step(Call::Recvfrom, On::Client, Phase::WaitCopy, Per::Request);
-const RECEIVE: Step = step(Call::Recvfrom, On::Client, Phase::Copy, Per::Request);
-const RECEIVE_IN_VAIN: Step = step(Call::Recvfrom, On::Client, Phase::Wait, Per::Poll);
-const SEND: Step = step(Call::Sendto, On::Client, Phase::Answer, Per::Request);
-const STALL: Step = step(Call::EpollCtl, On::Client, Phase::Stall, Per::Stall);
-const CLOSE: Step = step(Call::Close, On::Client, Phase::Close, Per::Connection);
-
-const fn waits_by(call: Call) -> Step {
-    step(call, On::Set, Phase::Wait, Per::Turn)
-}
-
-/// Every model, in the order of the notes and of Stevens.
-pub static CATALOGUE: [Model; 6] = [
-    Model {
-        name: "blocking",
-        meaning: "one call waits and copies; one client at a time",
-        blocks: "the process, in accept4 and in recvfrom, through both phases",
-        copies: "the kernel, inside the same recvfrom",
-        limits: "one client at a time: the next waits in the backlog until this one leaves",
-        choose: "one peer, or one per thread or process: the simplest code and the fewest calls",
-        waits: Waits::InCall,
-        steps: &[ACCEPT_WAITING, RECEIVE_WAITING, SEND, CLOSE],
-        grammar: "accept4 (recvfrom sendto)* recvfrom:0 close",
-        exempt: &[("neighbour", "one client at a time: a silent or stopped one holds up the next")],
-        run: Run { counting: blocking::serve, recording: blocking::serve },
-    },
-    Model {
-        name: "nonblocking",
-        meaning: "every call returns at once; the process asks again and again",
-        blocks: "nothing: a call that would wait says EAGAIN",
-        copies: "the kernel, inside the one recvfrom of many that finds data",
-        limits: "a core is always busy; a round costs a call per client, ready or not",
-        choose: "never alone; to see what readiness calls save, or where a core may spin for latency",
-        waits: Waits::Polling,
-        steps: &[ACCEPT, ACCEPT_IN_VAIN, NONBLOCK, RECEIVE_IN_VAIN, RECEIVE, SEND, CLOSE],
-        grammar: "accept4 fcntl fcntl (accept4:EAGAIN | recvfrom:EAGAIN | recvfrom sendto)* \
-                  recvfrom:0 close",
-        exempt: &[("cpu", "it polls: one core is always busy, whether anything happens or not")],
-        run: Run { counting: nonblocking::serve, recording: nonblocking::serve },
-    },
-    Model {
-        name: "select",
-        meaning: "one call waits for all clients, by sets of at most 1024 descriptors",
-        blocks: "the process, in select, for all clients at once; never in a receive",
-        copies: "the kernel, inside the recvfrom that follows",
-        limits: "descriptors below 1024; each turn builds, copies and scans the sets anew",
-        choose: "few descriptors and code that must run anywhere",
-        waits: Waits::Readiness,
-        steps: &[ACCEPT, NONBLOCK, waits_by(Call::Select), RECEIVE, SEND, CLOSE],
-        grammar: "accept4 fcntl fcntl accept4:EAGAIN (select recvfrom sendto)* \
-                  select recvfrom:0 close",
-        exempt: &[],
-        run: Run { counting: select::serve, recording: select::serve },
-    },
-    Model {
-        name: "poll",
-        meaning: "one call waits for all clients, by a list of any length",
-        blocks: "the process, in poll, for all clients at once; never in a receive",
-        copies: "the kernel, inside the recvfrom that follows",
-        limits: "each turn builds, copies and scans the whole list anew",
-        choose: "up to some hundred descriptors, most of them busy, or a few of changing kind",
-        waits: Waits::Readiness,
-        steps: &[ACCEPT, NONBLOCK, waits_by(Call::Poll), RECEIVE, SEND, CLOSE],
-        grammar: "accept4 fcntl fcntl accept4:EAGAIN (poll recvfrom sendto)* poll recvfrom:0 close",
-        exempt: &[],
-        run: Run { counting: poll::serve, recording: poll::serve },
-    },
-    Model {
-        name: "epoll",
-        meaning: "one call waits for all clients, the set lives in the kernel; level-triggered",
-        blocks: "the process, in epoll_wait, for all clients at once; never in a receive",
-        copies: "the kernel, inside the recvfrom that follows",
-        limits: "Linux only; one epoll_ctl per connection, two per stall",
-        choose: "many connections, few of them busy at a time: the default on Linux",
-        waits: Waits::Readiness,
-        steps: &[
-            ACCEPT,
-            NONBLOCK,
-            REGISTER,
-            waits_by(Call::EpollWait),
-            RECEIVE,
-            SEND,
-            STALL,
-            CLOSE,
-        ],
-        grammar: "accept4 fcntl fcntl epoll_ctl:ADD accept4:EAGAIN (epoll_wait recvfrom sendto)* \
-                  epoll_wait recvfrom:0 close",
-        exempt: &[],
-        run: Run { counting: epoll::serve, recording: epoll::serve },
-    },
-    Model {
-        name: "epoll-et",
-        meaning: "the same, edge-triggered: each change is told once, the model drains",
-        blocks: "the process, in epoll_wait, for all clients at once; never in a receive",
-        copies: "the kernel, inside the recvfroms that drain the socket",
-        limits: "Linux only; forgetting to drain loses a client, draining without a cap starves others",
-        choose: "as epoll, where stalls are frequent (no epoll_ctl for them) or messages are long",
-        waits: Waits::Readiness,
-        steps: &[ACCEPT, NONBLOCK, REGISTER, waits_by(Call::EpollWait), RECEIVE, SEND, CLOSE],
-        grammar: "accept4 fcntl fcntl epoll_ctl:ADD-ET accept4:EAGAIN \
-                  (epoll_wait (recvfrom sendto)* recvfrom:EAGAIN | epoll_wait (recvfrom sendto)+)* \
-                  epoll_wait recvfrom:0 close",
-        exempt: &[],
-        run: Run { counting: epoll_et::serve, recording: epoll_et::serve },
-    },
-];
-
 #[cfg(test)]
 mod tests {
     use super::{CATALOGUE, find, suggest};
+    use crate::net::Transport;
 
     #[test]
     fn names_are_found_and_near_misses_suggested() {
@@ -309,6 +258,21 @@ mod tests {
     fn calls_per_request_are_those_of_the_files() {
         let calls = |name| find(name).unwrap().calls_per_request();
         assert_eq!(["blocking", "select", "poll", "epoll", "epoll-et"].map(calls), [2, 3, 3, 3, 3]);
+    }
+
+    #[test]
+    fn every_transport_is_served_or_refused_with_a_sentence() {
+        for model in &CATALOGUE {
+            assert!(model.serves(Transport::Tcp).is_ok());
+            for (_, why) in model.refuses {
+                assert!(why.len() > 20 && !why.ends_with('.'), "{}: {why}", model.name);
+            }
+            // A datagram needs a receive and a send and nothing of a connection.
+            let calls = model.steps_on(Transport::Udp).map(|step| step.call.name());
+            let calls: Vec<_> = calls.collect();
+            assert!(calls.contains(&"recvfrom") && calls.contains(&"sendto"), "{calls:?}");
+            assert!(!calls.contains(&"close") && !calls.contains(&"accept4"), "{calls:?}");
+        }
     }
 
     #[test]

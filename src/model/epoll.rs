@@ -7,7 +7,7 @@
 //! - Limits: as many descriptors as the process may have; cost grows with the ready clients only.
 //! - See it: `make strace-epoll`.
 
-use super::{Call, Clients, Failure, Listener, Mode, Observer, Service, Settings, Stop, Turn};
+use super::{Call, Clients, Failure, Front, Mode, Observer, Service, Settings, Stop, Turn};
 use super::{During, EVENTS_PER_TURN, interrupted_is_none, listen};
 use crate::phase::{End, Id};
 use crate::sys::{self, Epoll, EpollEvent, Interest};
@@ -17,53 +17,53 @@ use crate::sys::{self, Epoll, EpollEvent, Interest};
 /// # Errors
 /// Set-up and listener failures; no client's.
 pub fn serve<S: Service + ?Sized, O: Observer>(
-    mut listener: Listener,
+    mut front: Front,
     settings: &Settings,
     service: &S,
     observer: &mut O,
     stop: &Stop,
 ) -> Result<(), Failure> {
-    listener.set_nonblocking()?;
+    front.set_nonblocking()?;
     let mut clients = Clients::new(settings, Mode::Nonblocking);
     let epoll = sys::epoll_create1().during("epoll_create1", "")?;
     epoll.add(stop, Interest::READ, Id::STOP.token()).during("epoll_ctl", "stop")?;
-    epoll.add(&listener, Interest::READ, Id::LISTENER.token()).during("epoll_ctl", "listener")?;
+    epoll.add(&front, Interest::READ, Id::LISTENER.token()).during("epoll_ctl", "listener")?;
     let mut events = [EpollEvent::EMPTY; EVENTS_PER_TURN];
     while !stop.requested() {
-        if listener.wakes() {
-            listen(&epoll, &listener, Interest::READ)?;
+        if front.wakes() {
+            listen(&epoll, &front, Interest::READ)?;
         }
         // wait
-        let timeout = clients.timeout(&listener);
+        let timeout = clients.timeout(&front);
         let ready = observer.wait(Call::EpollWait, || epoll.epoll_wait(&mut events, timeout));
         let ready = interrupted_is_none(ready, observer).during("epoll_wait", "")?;
         // copy
         for event in &events[..ready] {
             match Id::of_token(event.token()) {
-                Id::LISTENER => admit(&epoll, &mut clients, &mut listener, observer)?,
+                Id::LISTENER => admit(&epoll, &mut clients, &mut front, service, observer)?,
                 Id::STOP => {}
                 id => attend(&epoll, &mut clients, id, service, observer),
             }
         }
         clients.expire(observer);
     }
-    drop(listener);
-    clients.drain(service, observer, stop)
+    clients.drain(front, service, observer, stop)
 }
 
 /// Takes in who is waiting, and puts each into the set.
-fn admit<O: Observer>(
+fn admit<S: Service + ?Sized, O: Observer>(
     epoll: &Epoll,
     clients: &mut Clients,
-    listener: &mut Listener,
+    front: &mut Front,
+    service: &S,
     observer: &mut O,
 ) -> Result<(), Failure> {
-    clients.admit_all(listener, observer, |connection, id, observer| {
+    clients.admit_all(front, service, observer, |connection, id, observer| {
         observer.called(Call::EpollCtl);
         // ENOMEM, ENOSPC: this client's bad luck.
         epoll.add(connection, Interest::READ, id.token()).map_err(|_| End::Failed)
     })?;
-    if listener.rests() { listen(epoll, listener, Interest::NONE) } else { Ok(()) }
+    if front.rests() { listen(epoll, front, Interest::NONE) } else { Ok(()) }
 }
 
 /// One turn of a connection that epoll has reported. What is left over is reported again.

@@ -8,7 +8,7 @@
 //!   model keeps its own list of those, and a cap per turn, or one client would starve the rest.
 //! - See it: `make strace-epoll-et`.
 
-use super::{Call, Clients, Failure, Listener, Mode, Observer, Service, Settings, Stop, Turn};
+use super::{Call, Clients, Failure, Front, Mode, Observer, Service, Settings, Stop, Turn};
 use super::{During, EVENTS_PER_TURN, RECEIVES_PER_TURN, interrupted_is_none, listen};
 use crate::phase::{End, Id};
 use crate::sys::{self, Epoll, EpollEvent, Interest};
@@ -20,35 +20,35 @@ use std::time::Duration;
 /// # Errors
 /// Set-up and listener failures; no client's.
 pub fn serve<S: Service + ?Sized, O: Observer>(
-    mut listener: Listener,
+    mut front: Front,
     settings: &Settings,
     service: &S,
     observer: &mut O,
     stop: &Stop,
 ) -> Result<(), Failure> {
-    listener.set_nonblocking()?;
+    front.set_nonblocking()?;
     let mut clients = Clients::new(settings, Mode::Nonblocking);
     let epoll = sys::epoll_create1().during("epoll_create1", "")?;
     epoll.add(stop, Interest::READ_EDGE, Id::STOP.token()).during("epoll_ctl", "stop")?;
     // The listener stays level-triggered: a capped round of accepts needs no list of its own then.
-    epoll.add(&listener, Interest::READ, Id::LISTENER.token()).during("epoll_ctl", "listener")?;
+    epoll.add(&front, Interest::READ, Id::LISTENER.token()).during("epoll_ctl", "listener")?;
     let mut events = [EpollEvent::EMPTY; EVENTS_PER_TURN];
     // Ready, told already, and not drained in their last turn.
     let mut carried: VecDeque<Id> = VecDeque::new();
     while !stop.requested() {
-        if listener.wakes() {
-            listen(&epoll, &listener, Interest::READ)?;
+        if front.wakes() {
+            listen(&epoll, &front, Interest::READ)?;
         }
         // wait, unless somebody is known to be ready
         let timeout =
-            if carried.is_empty() { clients.timeout(&listener) } else { Some(Duration::ZERO) };
+            if carried.is_empty() { clients.timeout(&front) } else { Some(Duration::ZERO) };
         let ready = observer.wait(Call::EpollWait, || epoll.epoll_wait(&mut events, timeout));
         let ready = interrupted_is_none(ready, observer).during("epoll_wait", "")?;
         // copy
         let waiting = carried.len();
         for event in &events[..ready] {
             match Id::of_token(event.token()) {
-                Id::LISTENER => admit(&epoll, &mut clients, &mut listener, observer)?,
+                Id::LISTENER => admit(&epoll, &mut clients, &mut front, service, observer)?,
                 Id::STOP => {}
                 // It is in the list and has its turn below.
                 id if clients.carried(id) => {}
@@ -61,23 +61,23 @@ pub fn serve<S: Service + ?Sized, O: Observer>(
         }
         clients.expire(observer);
     }
-    drop(listener);
-    clients.drain(service, observer, stop)
+    clients.drain(front, service, observer, stop)
 }
 
 /// Takes in who is waiting, and puts each into the set.
-fn admit<O: Observer>(
+fn admit<S: Service + ?Sized, O: Observer>(
     epoll: &Epoll,
     clients: &mut Clients,
-    listener: &mut Listener,
+    front: &mut Front,
+    service: &S,
     observer: &mut O,
 ) -> Result<(), Failure> {
-    clients.admit_all(listener, observer, |connection, id, observer| {
+    clients.admit_all(front, service, observer, |connection, id, observer| {
         observer.called(Call::EpollCtl);
         // ENOMEM, ENOSPC: this client's bad luck.
         epoll.add(connection, Interest::EDGE, id.token()).map_err(|_| End::Failed)
     })?;
-    if listener.rests() { listen(epoll, listener, Interest::NONE) } else { Ok(()) }
+    if front.rests() { listen(epoll, front, Interest::NONE) } else { Ok(()) }
 }
 
 /// Drains a connection that epoll has reported, up to its share. What is left over is carried.

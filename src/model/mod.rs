@@ -4,36 +4,43 @@
 //!
 //! Each file has the same functions in the same order, so that two models read as a diff:
 //!
-//! - `serve(listener, settings, service, observer, stop)` sets up and loops until the stop: first the **wait**,
+//! - `serve(front, settings, service, observer, stop)` sets up and loops until the stop: first the **wait**,
 //!   then the **copy**, each one visible step where the model separates them. It looks at
 //!   [`Stop::requested`] before each call that may wait, and what it waits on
 //!   contains the stop, so that no request to stop is slept through. After the loop it drops the listener and
 //!   drains: [`Clients::drain`](crate::net::Clients::drain) is the same for all.
-//! - `admit` takes in the clients that wait, with at most 64 tries a turn.
+//! - `admit` takes in the clients that wait, with at most 64 tries a turn; of a datagram front, which has no clients to take in,
+//!   it answers the datagrams that wait.
 //! - `attend` gives one ready connection its turn.
 //!
-//! What is not the model is shared: [`Listener`] knows which accept errors
+//! What is not the model is shared: [`Front`] knows which accept errors
 //! end nothing, [`Clients`] keeps the connections, `Connection` receives and answers, the
 //! [`Observer`] is told of each call where it is made. A failed call ends at most one
 //! connection; only set-up and a broken listener end a server.
+//!
+//! Who runs a model's flow, and how many of them there are, is the business of [`concurrency`](crate::concurrency); [`pairs`] has the named
+//! combinations.
 //!
 //! A model has two type parameters, service and observer. The program serves through one boxed service
 //! and two observers ([`Run`]), which makes two instances a model.
 
 pub mod blocking;
 mod catalogue;
+mod entries;
 pub mod epoll;
 pub mod epoll_et;
 pub mod grammar;
 pub mod nonblocking;
+pub mod pairs;
 pub mod poll;
 pub mod select;
 
-pub use catalogue::{CATALOGUE, Model, On, Per, Phase, Run, Serve, Step, find, suggest};
+pub use catalogue::{Model, On, Per, Phase, Run, Serve, Step, Who, find, suggest};
+pub use entries::CATALOGUE;
 
 // What every model file needs, in one place.
 use crate::failure::{During, Failure};
-use crate::net::{Clients, Listener, Mode, Settings, Turn, interrupted_is_none};
+use crate::net::{Clients, Front, Mode, Settings, Turn, interrupted_is_none};
 use crate::phase::Id;
 use crate::phase::{Call, Observer};
 use crate::service::Service;
@@ -46,6 +53,6 @@ const EVENTS_PER_TURN: usize = 512;
 const RECEIVES_PER_TURN: usize = 16;
 
 /// For the epoll models: turns the listener's readiness on or off, around a rest.
-fn listen(epoll: &Epoll, listener: &Listener, interest: Interest) -> Result<(), Failure> {
-    epoll.modify(listener, interest, Id::LISTENER.token()).during("epoll_ctl", "listener")
+fn listen(epoll: &Epoll, front: &Front, interest: Interest) -> Result<(), Failure> {
+    epoll.modify(front, interest, Id::LISTENER.token()).during("epoll_ctl", "listener")
 }

@@ -7,7 +7,7 @@
 //!   the notes' `time.sleep(2)` does.
 //! - See it: `make strace-nonblocking`.
 
-use super::{Call, Clients, Failure, Listener, Mode, Observer, Service, Settings, Stop};
+use super::{Call, Clients, Failure, Front, Mode, Observer, Service, Settings, Stop};
 use super::{During, interrupted_is_none};
 use crate::phase::Id;
 use crate::sys::{self, PollFd};
@@ -18,18 +18,18 @@ use std::time::Duration;
 /// # Errors
 /// Set-up and listener failures; no client's.
 pub fn serve<S: Service + ?Sized, O: Observer>(
-    mut listener: Listener,
+    mut front: Front,
     settings: &Settings,
     service: &S,
     observer: &mut O,
     stop: &Stop,
 ) -> Result<(), Failure> {
-    listener.set_nonblocking()?;
+    front.set_nonblocking()?;
     let mut clients = Clients::new(settings, Mode::Nonblocking);
     while !stop.requested() {
         // wait: ask everybody, in vain or not
-        if !listener.rests() || listener.wakes() {
-            admit(&mut clients, &mut listener, observer)?;
+        if !front.rests() || front.wakes() {
+            admit(&mut clients, &mut front, service, observer)?;
         }
         for slot in 0..clients.slots() {
             if let Some(id) = clients.at(slot) {
@@ -41,17 +41,17 @@ pub fn serve<S: Service + ?Sized, O: Observer>(
             sleep(pause, observer, stop)?;
         }
     }
-    drop(listener);
-    clients.drain(service, observer, stop)
+    clients.drain(front, service, observer, stop)
 }
 
 /// Takes in who is waiting, and asks until nobody is.
-fn admit<O: Observer>(
+fn admit<S: Service + ?Sized, O: Observer>(
     clients: &mut Clients,
-    listener: &mut Listener,
+    front: &mut Front,
+    service: &S,
     observer: &mut O,
 ) -> Result<(), Failure> {
-    clients.admit_all(listener, observer, |_, _, _| Ok(()))
+    clients.admit_all(front, service, observer, |_, _, _| Ok(()))
 }
 
 /// Asks one client for data; copies and answers if there is some.

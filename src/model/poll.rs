@@ -7,7 +7,7 @@
 //!   anew each turn: cost grows with the clients, not with the ready ones.
 //! - See it: `make strace-poll`.
 
-use super::{Call, Clients, Failure, Listener, Mode, Observer, Service, Settings, Stop};
+use super::{Call, Clients, Failure, Front, Mode, Observer, Service, Settings, Stop};
 use super::{During, interrupted_is_none};
 use crate::phase::Id;
 use crate::sys::{self, PollFd};
@@ -17,13 +17,13 @@ use crate::sys::{self, PollFd};
 /// # Errors
 /// Set-up and listener failures; no client's.
 pub fn serve<S: Service + ?Sized, O: Observer>(
-    mut listener: Listener,
+    mut front: Front,
     settings: &Settings,
     service: &S,
     observer: &mut O,
     stop: &Stop,
 ) -> Result<(), Failure> {
-    listener.set_nonblocking()?;
+    front.set_nonblocking()?;
     let mut clients = Clients::new(settings, Mode::Nonblocking);
     // The list and, entry by entry, who is meant; their memory is used again each turn.
     let (mut list, mut ids) = (Vec::new(), Vec::new());
@@ -32,8 +32,8 @@ pub fn serve<S: Service + ?Sized, O: Observer>(
         ids.clear();
         list.push(PollFd::new(stop, true, false));
         ids.push(Id::STOP);
-        if !listener.rests() || listener.wakes() {
-            list.push(PollFd::new(&listener, true, false));
+        if !front.rests() || front.wakes() {
+            list.push(PollFd::new(&front, true, false));
             ids.push(Id::LISTENER);
         }
         for (id, connection) in clients.iter() {
@@ -41,14 +41,14 @@ pub fn serve<S: Service + ?Sized, O: Observer>(
             ids.push(id);
         }
         // wait
-        let timeout = clients.timeout(&listener);
+        let timeout = clients.timeout(&front);
         let ready = observer.wait(Call::Poll, || sys::poll(&mut list, timeout));
-        if interrupted_is_none(ready, observer).during("poll", listener.endpoint())? > 0 {
+        if interrupted_is_none(ready, observer).during("poll", front.endpoint())? > 0 {
             // copy
             for (entry, &id) in list.iter().zip(&ids).filter(|(entry, _)| entry.ready()) {
                 debug_assert!(entry.readable() || entry.writable());
                 match id {
-                    Id::LISTENER => admit(&mut clients, &mut listener, observer)?,
+                    Id::LISTENER => admit(&mut clients, &mut front, service, observer)?,
                     Id::STOP => {}
                     id => attend(&mut clients, id, service, observer),
                 }
@@ -56,17 +56,17 @@ pub fn serve<S: Service + ?Sized, O: Observer>(
         }
         clients.expire(observer);
     }
-    drop(listener);
-    clients.drain(service, observer, stop)
+    clients.drain(front, service, observer, stop)
 }
 
 /// Takes in who is waiting.
-fn admit<O: Observer>(
+fn admit<S: Service + ?Sized, O: Observer>(
     clients: &mut Clients,
-    listener: &mut Listener,
+    front: &mut Front,
+    service: &S,
     observer: &mut O,
 ) -> Result<(), Failure> {
-    clients.admit_all(listener, observer, |_, _, _| Ok(()))
+    clients.admit_all(front, service, observer, |_, _, _| Ok(()))
 }
 
 /// One turn of a connection that poll has reported.

@@ -7,7 +7,7 @@
 //!   in, overwritten and scanned anew each turn: cost grows with the clients, not with the ready ones.
 //! - See it: `make strace-select`.
 
-use super::{Call, Clients, Failure, Listener, Mode, Observer, Service, Settings, Stop};
+use super::{Call, Clients, Failure, Front, Mode, Observer, Service, Settings, Stop};
 use super::{During, interrupted_is_none};
 use crate::phase::{Count, End, Id};
 use crate::sys::{self, FD_SETSIZE, FdSet, OverLimit};
@@ -19,21 +19,21 @@ use std::os::fd::AsFd;
 /// # Errors
 /// Set-up and listener failures; no client's.
 pub fn serve<S: Service + ?Sized, O: Observer>(
-    mut listener: Listener,
+    mut front: Front,
     settings: &Settings,
     service: &S,
     observer: &mut O,
     stop: &Stop,
 ) -> Result<(), Failure> {
-    listener.set_nonblocking()?;
+    front.set_nonblocking()?;
     let mut clients = Clients::new(settings, Mode::Nonblocking);
     // Who has which number: a set answers with numbers only.
     let mut ids = [Id::STOP; FD_SETSIZE];
     while !stop.requested() {
         let (mut read, mut write) = (FdSet::new(), FdSet::new());
         insert(&mut read, stop, "stop")?;
-        if !listener.rests() || listener.wakes() {
-            ids[insert(&mut read, &listener, "listener")?] = Id::LISTENER;
+        if !front.rests() || front.wakes() {
+            ids[insert(&mut read, &front, "listener")?] = Id::LISTENER;
         }
         for (id, connection) in clients.iter() {
             let set = if connection.stalled() { &mut write } else { &mut read };
@@ -43,13 +43,13 @@ pub fn serve<S: Service + ?Sized, O: Observer>(
             }
         }
         // wait
-        let timeout = clients.timeout(&listener);
+        let timeout = clients.timeout(&front);
         let ready = observer.wait(Call::Select, || sys::select(&mut read, &mut write, timeout));
-        if interrupted_is_none(ready, observer).during("select", listener.endpoint())? > 0 {
+        if interrupted_is_none(ready, observer).during("select", front.endpoint())? > 0 {
             // copy
             for number in read.union(&write).numbers() {
                 match ids[number] {
-                    Id::LISTENER => admit(&mut clients, &mut listener, observer)?,
+                    Id::LISTENER => admit(&mut clients, &mut front, service, observer)?,
                     Id::STOP => {}
                     id => attend(&mut clients, id, service, observer),
                 }
@@ -57,17 +57,17 @@ pub fn serve<S: Service + ?Sized, O: Observer>(
         }
         clients.expire(observer);
     }
-    drop(listener);
-    clients.drain(service, observer, stop)
+    clients.drain(front, service, observer, stop)
 }
 
 /// Takes in who is waiting; a client whose descriptor fits into no set is closed.
-fn admit<O: Observer>(
+fn admit<S: Service + ?Sized, O: Observer>(
     clients: &mut Clients,
-    listener: &mut Listener,
+    front: &mut Front,
+    service: &S,
     observer: &mut O,
 ) -> Result<(), Failure> {
-    clients.admit_all(listener, observer, |connection, _, observer| {
+    clients.admit_all(front, service, observer, |connection, _, observer| {
         FdSet::new().insert(connection).map(drop).map_err(|over| {
             observer.tally().notice(Count::BeyondSet, || format!("select: {over}: client closed"));
             End::BeyondSet

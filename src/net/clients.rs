@@ -1,12 +1,11 @@
 //! The connections of one flow of control: admitted, looked after in turns, drained at the stop.
 
-use super::{Accepted, Connection, Listener, Settings, Slab, Turn};
+use super::{Accepted, Connection, Front, Listener, Settings, Slab, Taken, Turn};
 use crate::failure::Failure;
 use crate::phase::{Call, Count, End, Id, Observer};
 use crate::service::Service;
 use crate::stop::Stop;
-use crate::sys::{self, Clock};
-use std::net::SocketAddr;
+use crate::sys::{self, Address, Clock};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -33,6 +32,11 @@ pub struct Clients {
     most: usize,
     scratch: Box<[u8]>,
     idle: Option<Idle>,
+    /// Clients of a Unix socket: what is sent is with the peer at once.
+    local: bool,
+    /// Of a blocking connection: how long all of it may take, and until when, on `CLOCK_MONOTONIC`.
+    request_timeout: Option<Duration>,
+    until: Option<Duration>,
 }
 
 /// `--idle-timeout`.
@@ -67,24 +71,14 @@ impl Clients {
             most: settings.max_connections.unwrap_or(usize::MAX),
             scratch: vec![0; settings.buffer].into_boxed_slice(),
             idle: settings.idle_timeout.map(|limit| Idle { limit, zero: zero(), next: 0 }),
+            local: false,
+            request_timeout: settings.request_timeout,
+            until: None,
         }
     }
 
-    /// Takes the next waiting client in; `None` when nobody waits or nobody can be taken. Gives up after a
-    /// turn's share of clients that were gone or had to be turned away.
-    ///
-    /// # Errors
-    /// Only when the listener itself is broken.
-    pub fn admit<O: Observer>(
-        &mut self,
-        listener: &mut Listener,
-        observer: &mut O,
-    ) -> Result<Option<Id>, Failure> {
-        self.admit_within(&mut { ADMITTED_PER_TURN }, listener, observer)
-    }
-
-    /// The same, within so many tries.
-    fn admit_within<O: Observer>(
+    /// Takes the next waiting client in, within so many tries; `None` when nobody waits or nobody can be taken.
+    fn admit<O: Observer>(
         &mut self,
         tries: &mut usize,
         listener: &mut Listener,
@@ -106,18 +100,26 @@ impl Clients {
     }
 
     /// Takes in all who wait, up to a turn's share. `enter` puts each into the model's readiness set;
-    /// a client that it cannot take is closed for the reason it gives.
+    /// a client that it cannot take is closed for the reason it gives. On a datagram socket nobody is taken in: the
+    /// datagrams that wait are answered.
     ///
     /// # Errors
-    /// As [`Clients::admit`].
-    pub fn admit_all<O: Observer>(
+    /// Only when the front itself is broken.
+    pub fn admit_all<S: Service + ?Sized, O: Observer>(
         &mut self,
-        listener: &mut Listener,
+        front: &mut Front,
+        service: &S,
         observer: &mut O,
         mut enter: impl FnMut(&Connection, Id, &mut O) -> Result<(), End>,
     ) -> Result<(), Failure> {
         let mut tries = ADMITTED_PER_TURN;
-        while let Some(id) = self.admit_within(&mut tries, listener, observer)? {
+        let listener = match front {
+            Front::Stream(listener) => listener,
+            Front::Datagram(socket) => {
+                return socket.turn(tries, &mut self.scratch, service, observer);
+            }
+        };
+        while let Some(id) = self.admit(&mut tries, listener, observer)? {
             let entered = self.slab.get(id).map(|connection| enter(connection, id, observer));
             if let Some(Err(end)) = entered {
                 self.close(id, end, observer);
@@ -126,16 +128,28 @@ impl Clients {
         Ok(())
     }
 
-    /// Waits for the next client and takes it in; `None` to go round: interrupted, stopped or exhausted.
+    /// Waits for the next client and takes it in; `None` to go round: interrupted, stopped or exhausted. On a
+    /// datagram socket: waits for a datagram and answers it.
     ///
     /// # Errors
-    /// As [`Clients::admit`].
-    pub fn admit_waiting<O: Observer>(
+    /// As [`Clients::admit_all`].
+    pub fn admit_waiting<S: Service + ?Sized, O: Observer>(
         &mut self,
-        listener: &mut Listener,
+        front: &mut Front,
+        service: &S,
         observer: &mut O,
         stop: &Stop,
     ) -> Result<Option<Id>, Failure> {
+        let listener = match front {
+            Front::Stream(listener) => listener,
+            Front::Datagram(socket) => {
+                let taken = socket.receive_waiting(&mut self.scratch, observer, stop)?;
+                if let Taken::Packet(packet) = taken {
+                    socket.answer(&packet, &mut self.scratch[..packet.len], service, observer);
+                }
+                return Ok(None);
+            }
+        };
         match listener.accept_waiting(observer, stop)? {
             Accepted::Client(socket, peer) => Ok(self.settle(socket, peer, observer)),
             Accepted::Gone | Accepted::Nobody => Ok(None),
@@ -144,10 +158,10 @@ impl Clients {
     }
 
     /// Gives an accepted client its place, or turns it away.
-    fn settle<O: Observer>(
+    pub fn settle<O: Observer>(
         &mut self,
         socket: OwnedFd,
-        peer: SocketAddr,
+        peer: Address,
         observer: &mut O,
     ) -> Option<Id> {
         if self.slab.len() >= self.most {
@@ -174,12 +188,14 @@ impl Clients {
                 }
             }
         }
+        self.local = peer.ip().is_none();
+        self.until = self.request_timeout.map(|limit| sys::clock_gettime(Clock::Monotonic) + limit);
         let mut connection = Connection::new(socket);
         if let Some(idle) = &self.idle {
             connection.moved = idle.now();
         }
         let id = self.slab.insert(connection);
-        observer.opened(id, peer);
+        observer.opened(id, &peer);
         Some(id)
     }
 
@@ -204,6 +220,9 @@ impl Clients {
         observer: &mut O,
         stop: &Stop,
     ) -> Turn {
+        if let Some(over) = self.within_request(id, observer) {
+            return self.after(id, over, observer);
+        }
         let Some(connection) = self.slab.get_mut(id) else { return Turn::Empty };
         let turn = connection.turn_waiting(id, &mut self.scratch, service, observer, stop);
         let turn = if turn == Turn::Empty { self.shorten(id, observer) } else { turn };
@@ -245,6 +264,22 @@ impl Clients {
         observer.called(Call::Setsockopt);
         connection.shortened = sys::set_receive_timeout(&*connection, left).is_ok();
         Turn::Empty
+    }
+
+    /// With `--request-timeout`: no call of the next turn may wait past its end.
+    fn within_request<O: Observer>(&self, id: Id, observer: &mut O) -> Option<Turn> {
+        let left = self.until?.saturating_sub(sys::clock_gettime(Clock::Monotonic));
+        let connection = self.slab.get(id)?;
+        if left.is_zero() {
+            return Some(Turn::Ended(End::TimedOut));
+        }
+        let idle = self.idle.as_ref().map(|idle| idle.limit);
+        let left = idle.map_or(left, |idle| left.min(idle));
+        observer.called(Call::Setsockopt);
+        observer.called(Call::Setsockopt);
+        let armed = sys::set_receive_timeout(connection, left)
+            .and_then(|()| sys::set_send_timeout(connection, left));
+        armed.is_err().then_some(Turn::Ended(End::Failed))
     }
 
     /// Closes a connection. Its identity finds nothing from now on.
@@ -306,10 +341,10 @@ impl Clients {
     /// How long the model may wait: until the next connection may be idle for too long or the
     /// listener's rest ends. `None`, for ever, without either, and then no clock is read.
     #[must_use]
-    pub fn timeout(&self, listener: &Listener) -> Option<Duration> {
+    pub fn timeout(&self, front: &Front) -> Option<Duration> {
         let idle = self.idle.as_ref().filter(|_| !self.slab.is_empty());
         let idle = idle.map(|idle| idle.zero + TICK * idle.next);
-        let next = [idle, listener.rests_until()].into_iter().flatten().min()?;
+        let next = [idle, front.rests_until()].into_iter().flatten().min()?;
         Some(next.saturating_sub(sys::clock_gettime(Clock::Monotonic)))
     }
 
@@ -345,6 +380,16 @@ impl Clients {
     /// Whether calls on the connections may wait.
     pub(super) fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// Whether what is sent is with the peer at once, and need not be acknowledged.
+    pub(super) fn local(&self) -> bool {
+        self.local
+    }
+
+    /// The receive buffer.
+    pub(super) fn scratch(&mut self) -> &mut [u8] {
+        &mut self.scratch
     }
 
     /// Bytes of one receive at most.

@@ -160,7 +160,7 @@ impl Connection {
                 }
             })
         };
-        let n = match observer.receive_waiting(id, receive) {
+        let n = match observer.receive_waiting(id, receive).map(|received| received.bytes) {
             // The stop has shut our side of it: not the peer's end. The drain closes it.
             Ok(0) if stop.left().is_some() => return Turn::Empty,
             Ok(0) => return Turn::Ended(End::EndOfFile),
@@ -195,7 +195,7 @@ impl Connection {
 
 /// A call that does not wait is made again at once when a signal came first: nobody would report what it
 /// left undone, least of all an edge.
-fn uninterrupted<O: Observer>(
+pub(super) fn uninterrupted<O: Observer>(
     observer: &mut O,
     mut call: impl FnMut(&mut O) -> io::Result<usize>,
 ) -> io::Result<usize> {

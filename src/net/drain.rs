@@ -7,7 +7,7 @@
 //!
 //! The same for every model, on poll(2): the steady state is over, and the model's own way of waiting with it.
 
-use super::{Clients, Mode, Turn, interrupted_is_none};
+use super::{Clients, Front, Mode, Turn, interrupted_is_none};
 use crate::failure::{During, Failure};
 use crate::phase::{Call, End, Id, Observer};
 use crate::service::Service;
@@ -29,12 +29,31 @@ enum State {
 }
 
 impl Clients {
+    /// The end of a server: of its front first, then of its connections.
+    ///
+    /// # Errors
+    /// From poll(2): `ENOMEM`; a broken datagram socket.
+    pub fn drain<S: Service + ?Sized, O: Observer>(
+        mut self,
+        front: Front,
+        service: &S,
+        observer: &mut O,
+        stop: &Stop,
+    ) -> Result<(), Failure> {
+        match front {
+            // Nobody comes in any more.
+            Front::Stream(listener) => drop(listener),
+            Front::Datagram(socket) => socket.drain(self.scratch(), service, observer)?,
+        }
+        self.drain_connections(service, observer, stop)
+    }
+
     /// Answers what the connections have received, and closes them; at the stop's deadline those that are
     /// left are cut. Returns with no connection open.
     ///
     /// # Errors
     /// From poll(2): `ENOMEM`.
-    pub fn drain<S: Service + ?Sized, O: Observer>(
+    pub fn drain_connections<S: Service + ?Sized, O: Observer>(
         mut self,
         service: &S,
         observer: &mut O,
@@ -119,6 +138,11 @@ impl Clients {
             }
         }
         let Some(connection) = self.get(id) else { return false };
+        if self.local() {
+            // A Unix socket has no way on which an answer could be overtaken.
+            self.close(id, End::Drained, observer);
+            return false;
+        }
         // A reset leaves SIOCOUTQ as it was: only the pending error tells.
         if sys::take_error(connection).is_err() {
             self.close(id, End::Reset, observer);

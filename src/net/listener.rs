@@ -1,12 +1,12 @@
 //! The listening socket, and what its failures mean.
 
-use super::Endpoint;
+use super::bind::Bound;
+use super::{Bind, Endpoint};
 use crate::failure::{During, Failure};
 use crate::phase::{Call, Count, Observer};
 use crate::stop::Stop;
-use crate::sys::{self, AcceptFailure, Clock};
+use crate::sys::{self, AcceptFailure, Address, Clock};
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -17,8 +17,7 @@ const REST: Duration = Duration::from_millis(50);
 /// A bound and listening socket.
 #[derive(Debug)]
 pub struct Listener {
-    socket: OwnedFd,
-    endpoint: Endpoint,
+    bound: Bound,
     /// `CLOCK_MONOTONIC`: not to be asked again before.
     rests_until: Option<Duration>,
 }
@@ -27,7 +26,7 @@ pub struct Listener {
 #[derive(Debug)]
 pub enum Accepted {
     /// A client; its socket is blocking.
-    Client(OwnedFd, SocketAddr),
+    Client(OwnedFd, Address),
     /// One that was gone again: try again at once.
     Gone,
     /// Nobody is waiting, or a signal or the stop came first: go round.
@@ -37,44 +36,26 @@ pub enum Accepted {
 }
 
 impl Listener {
-    /// socket, `SO_REUSEADDR`, bind, listen; `TCP_NODELAY` for all connections to inherit, since each
-    /// answer is complete when it is sent. With `stamps` also `SO_TIMESTAMPNS`.
+    /// socket, the options, bind, listen.
     ///
     /// # Errors
     /// The call that failed, the address and the errno, with a hint where one helps.
-    pub fn bind(endpoint: Endpoint, backlog: u32, stamps: bool) -> Result<Self, Failure> {
-        let address = endpoint.address();
-        let hinted = |call: &'static str| {
-            move |error: io::Error| {
-                let hint = bind_hint(&error);
-                Failure::new(call, endpoint, error).hint(hint)
-            }
-        };
-        let socket = sys::socket(&address).map_err(hinted("socket"))?;
-        sys::set_reuse_address(&socket).during("setsockopt SO_REUSEADDR", endpoint)?;
-        sys::set_nodelay(&socket).during("setsockopt TCP_NODELAY", endpoint)?;
-        if stamps {
-            sys::set_timestamps(&socket).during("setsockopt SO_TIMESTAMPNS", endpoint)?;
-        }
-        sys::bind(&socket, &address).map_err(hinted("bind"))?;
-        sys::listen(&socket, backlog).map_err(hinted("listen"))?;
-        let address = sys::getsockname(&socket).during("getsockname", endpoint)?;
-        Ok(Self { socket, endpoint: Endpoint::Tcp(address), rests_until: None })
+    pub fn bind(endpoint: Endpoint, options: &Bind) -> Result<Self, Failure> {
+        let bound = Bound::new(endpoint, options)?;
+        bound.listen(options.backlog)?;
+        Ok(Self { bound, rests_until: None })
     }
 
     /// Where it listens, with the port that port 0 became.
     #[must_use]
     pub fn endpoint(&self) -> Endpoint {
-        self.endpoint
+        self.bound.endpoint
     }
 
-    /// `O_NONBLOCK`, for every model but `blocking`: a client may be gone again between
-    /// readiness and accept, and the accept would then wait for the next one.
-    ///
-    /// # Errors
-    /// As [`sys::set_nonblocking`].
-    pub fn set_nonblocking(&self) -> Result<(), Failure> {
-        sys::set_nonblocking(&self.socket, true).during("fcntl", self.endpoint)
+    /// How it was made.
+    #[must_use]
+    pub fn options(&self) -> &Bind {
+        &self.bound.options
     }
 
     /// Takes a client that is waiting, without waiting for one.
@@ -82,7 +63,7 @@ impl Listener {
     /// # Errors
     /// Only when the listener itself is broken.
     pub fn accept<O: Observer>(&mut self, observer: &mut O) -> Result<Accepted, Failure> {
-        let result = observer.accept(|| sys::accept4(&self.socket));
+        let result = observer.accept(|| sys::accept4(&self.bound));
         self.classify(result, observer)
     }
 
@@ -95,7 +76,7 @@ impl Listener {
         observer: &mut O,
         stop: &Stop,
     ) -> Result<Accepted, Failure> {
-        let socket = &self.socket;
+        let socket = &self.bound;
         let result = observer.accept(|| stop.interruptible(socket, || sys::accept4(socket)));
         self.classify(result, observer)
     }
@@ -103,7 +84,7 @@ impl Listener {
     /// The two classes of accept errors: one client's, and everybody's. None ends the loop.
     fn classify<O: Observer>(
         &mut self,
-        result: io::Result<(OwnedFd, SocketAddr)>,
+        result: io::Result<(OwnedFd, Address)>,
         observer: &mut O,
     ) -> Result<Accepted, Failure> {
         let error = match result {
@@ -123,20 +104,14 @@ impl Listener {
             }
             AcceptFailure::NoResources => {
                 tally.notice(Count::AcceptRested, || {
-                    let error = Failure::new("accept4", self.endpoint, error);
+                    let error = Failure::new("accept4", self.endpoint(), error);
                     format!("{error}: new clients wait in the backlog until there is room")
                 });
                 self.rests_until = Some(sys::clock_gettime(Clock::Monotonic) + REST);
                 Ok(Accepted::Exhausted)
             }
-            AcceptFailure::Broken => Err(Failure::new("accept4", self.endpoint, error)),
+            AcceptFailure::Broken => Err(Failure::new("accept4", self.endpoint(), error)),
         }
-    }
-
-    /// Whether it rests: then it does not belong into a readiness set.
-    #[must_use]
-    pub fn rests(&self) -> bool {
-        self.rests_until.is_some()
     }
 
     /// When the rest ends, on `CLOCK_MONOTONIC`.
@@ -170,22 +145,6 @@ impl Listener {
 
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-}
-
-fn bind_hint(error: &io::Error) -> Option<&'static str> {
-    if sys::accept_failure(error) == AcceptFailure::NoResources {
-        return Some("this process may have too few descriptors: ulimit -n");
-    }
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            Some("another server has it: choose another --listen ADDR, or port 0 for a free one")
-        }
-        io::ErrorKind::PermissionDenied => {
-            Some("ports below net.ipv4.ip_unprivileged_port_start (1024) need privileges")
-        }
-        io::ErrorKind::AddrNotAvailable => Some("no interface of this machine has that address"),
-        _ => None,
+        self.bound.as_fd()
     }
 }

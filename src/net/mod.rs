@@ -1,16 +1,22 @@
 //! Floor 1: sockets in the service of a model: where to listen, whom to accept, what a connection
 //! keeps, and how all of it ends.
 
+mod bind;
 mod clients;
 mod connection;
+mod datagrams;
 mod drain;
 mod endpoint;
+mod front;
 mod listener;
 mod slab;
 
+pub use bind::Bind;
 pub use clients::{Clients, Mode};
 pub use connection::{Connection, Turn};
-pub use endpoint::{AddressError, DEFAULT_ADDRESS, Endpoint};
+pub use datagrams::{Datagrams, Taken};
+pub use endpoint::{AddressError, DEFAULT_ADDRESS, Endpoint, Transport};
+pub use front::Front;
 pub use listener::{Accepted, Listener};
 pub use slab::Slab;
 
@@ -29,11 +35,45 @@ pub struct Settings {
     pub idle_timeout: Option<Duration>,
     /// `nonblocking` only: the notes' `time.sleep` between two rounds.
     pub pause: Option<Duration>,
+    /// Where a connection has a flow of its own: it is closed so long after its accept, whatever moves.
+    pub request_timeout: Option<Duration>,
+    /// Who runs the model, and how many: see [`concurrency`](crate::concurrency).
+    pub workers: Workers,
+}
+
+/// The numbers of those who run a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Workers {
+    /// Threads of the pool, children of prefork and reuseport. `None`: 64, and for reuseport the cores.
+    pub count: Option<usize>,
+    /// Clients that may wait for a thread of the pool. `None`: as many as there are threads.
+    pub queue: Option<usize>,
+    /// What a full pool does with the next client.
+    pub full: Full,
+    /// Who stood in the pool's queue for so long is turned away.
+    pub patience: Option<Duration>,
+}
+
+/// What a pool does when its threads are taken and its queue is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Full {
+    /// Accepts nobody: the next clients wait in the kernel's backlog, datagrams in the receive queue.
+    #[default]
+    Wait,
+    /// Turns the next one away at once.
+    Refuse,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { buffer: 1024, max_connections: None, idle_timeout: None, pause: None }
+        Self {
+            buffer: 1024,
+            max_connections: None,
+            idle_timeout: None,
+            pause: None,
+            request_timeout: None,
+            workers: Workers::default(),
+        }
     }
 }
 

@@ -31,11 +31,17 @@ pub enum Call {
     Shutdown,
     /// close(2).
     Close,
+    /// clone(2): a thread or a child.
+    Clone,
+    /// pidfd_open(2): a descriptor that tells of a child's end.
+    PidfdOpen,
+    /// wait4(2): a child's end.
+    Wait4,
 }
 
 impl Call {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::Accept4,
         Self::Recvfrom,
         Self::Recvmsg,
@@ -49,6 +55,9 @@ impl Call {
         Self::Ioctl,
         Self::Shutdown,
         Self::Close,
+        Self::Clone,
+        Self::PidfdOpen,
+        Self::Wait4,
     ];
 
     /// The family's name.
@@ -74,6 +83,9 @@ impl Call {
             Self::Ioctl => &["ioctl"],
             Self::Shutdown => &["shutdown"],
             Self::Close => &["close"],
+            Self::Clone => &["clone", "clone3", "fork", "vfork"],
+            Self::PidfdOpen => &["pidfd_open"],
+            Self::Wait4 => &["wait4"],
         }
     }
 

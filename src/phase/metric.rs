@@ -29,11 +29,15 @@ pub enum Metric {
     Room,
     /// The answer on its way into the kernel.
     Send,
+    /// A thread or child on its way to its first instruction for a client.
+    Start,
+    /// An accepted client, or a datagram, in the queue of the pool.
+    Line,
 }
 
 impl Metric {
     /// All of them with their names in reports, in the order of their numbers.
-    pub const ALL: [(Self, &'static str); 7] = [
+    pub const ALL: [(Self, &'static str); 9] = [
         (Self::Accept, "accept"),
         (Self::Wait, "wait"),
         (Self::Wake, "wake"),
@@ -41,5 +45,7 @@ impl Metric {
         (Self::Copy, "copy"),
         (Self::Room, "room"),
         (Self::Send, "send"),
+        (Self::Start, "start"),
+        (Self::Line, "pool queue"),
     ];
 }

@@ -29,7 +29,7 @@ pub use histogram::Histogram;
 pub use id::Id;
 use lines::Lines;
 pub use metric::{Metric, Waits};
-pub use observer::{Counting, End, Observer};
+pub use observer::{Counting, End, Input, Observer};
 pub use recorder::Recorder;
 pub use report::{Report, Subject};
 pub use stamp::Primed;

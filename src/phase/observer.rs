@@ -1,9 +1,9 @@
 //! The observer: told of each call from the one place where it is made.
 
-use super::{Call, Count, Id, Tally};
-use crate::sys::Received;
+use super::{Call, Count, Id, Metric, Tally, Waits};
+use crate::sys::{Address, Packet, Received};
 use std::io;
-use std::net::SocketAddr;
+use std::time::Duration;
 
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub enum End {
     BeyondSet,
     /// A call on it failed in another way.
     Failed,
+    /// Its handler panicked, or said that it failed.
+    Broken,
 }
 
 impl End {
@@ -39,6 +41,7 @@ impl End {
             Self::Cut => "cut at the drain's deadline",
             Self::BeyondSet => "beyond the select set",
             Self::Failed => "a call failed",
+            Self::Broken => "its handler failed",
         }
     }
 
@@ -47,6 +50,8 @@ impl End {
     pub const fn count(self) -> Option<Count> {
         match self {
             Self::EndOfFile | Self::Served | Self::Drained => None,
+            // Counted where it happens.
+            Self::Broken => None,
             Self::Reset => Some(Count::Reset),
             Self::TimedOut => Some(Count::TimedOut),
             Self::Cut => Some(Count::Cut),
@@ -57,16 +62,96 @@ impl End {
     }
 }
 
+/// What a receive can bring.
+pub trait Input {
+    /// How many bytes.
+    fn bytes(&self) -> usize;
+
+    /// When the kernel had them.
+    fn stamp(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Who sent them, where each receive says it.
+    fn from(&self) -> Option<&Address> {
+        None
+    }
+
+    /// Whether it is something to answer: not the end of a stream, not half of a datagram.
+    fn whole(&self) -> bool;
+}
+
+impl Input for usize {
+    fn bytes(&self) -> usize {
+        *self
+    }
+
+    fn whole(&self) -> bool {
+        *self > 0
+    }
+}
+
+impl Input for Received {
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn stamp(&self) -> Option<Duration> {
+        self.stamp
+    }
+
+    fn whole(&self) -> bool {
+        self.bytes > 0
+    }
+}
+
+impl Input for Packet {
+    fn bytes(&self) -> usize {
+        self.len
+    }
+
+    fn stamp(&self) -> Option<Duration> {
+        self.stamp
+    }
+
+    fn from(&self) -> Option<&Address> {
+        Some(&self.from)
+    }
+
+    fn whole(&self) -> bool {
+        !self.truncated
+    }
+}
+
 /// Stands around each call as a closure, so it cannot be left unbalanced.
 ///
 /// [`Counting`] keeps the counters that every server has and compiles to the bare call;
-/// [`Recorder`](super::Recorder) measures. Each method returns what the closure returned.
-pub trait Observer {
+/// [`Recorder`](super::Recorder) measures. Each method returns what the closure returned. An observer belongs to one
+/// flow of control; [`flow`](Self::flow) makes one for another flow, into the same figures.
+pub trait Observer: Send + Sync {
     /// Whether a receive that waits shall bring the kernel's stamp: then it is recvmsg, not recv.
     const STAMPS: bool;
 
     /// The counters.
     fn tally(&self) -> &Tally;
+
+    /// An observer for another flow of the same server, one that waits so. To be called *in* that flow.
+    #[must_use]
+    fn flow(&self, waits: Waits) -> Self
+    where
+        Self: Sized;
+
+    /// From here on this flow waits so.
+    fn waits_by(&mut self, waits: Waits);
+
+    /// Now, for [`since`](Self::since): nanoseconds, or 0 where nobody measures.
+    fn moment(&self) -> u64;
+
+    /// Something that began at a [`moment`](Self::moment), perhaps in another flow, has ended.
+    fn since(&mut self, metric: Metric, moment: u64);
+
+    /// The datagram that this flow answers next came from there.
+    fn addressed(&mut self, peer: &Address);
 
     /// A call that takes a client from the backlog.
     fn accept<T>(&mut self, call: impl FnOnce() -> io::Result<T>) -> io::Result<T>;
@@ -76,19 +161,19 @@ pub trait Observer {
 
     /// A receive that does not wait: the copy. `carried` says that no readiness call has reported this
     /// connection since its last receive: it had more than one turn's share.
-    fn receive(
+    fn receive<I: Input>(
         &mut self,
         id: Id,
         carried: bool,
-        copy: impl FnOnce() -> io::Result<usize>,
-    ) -> io::Result<usize>;
+        copy: impl FnOnce() -> io::Result<I>,
+    ) -> io::Result<I>;
 
     /// A receive that waits and copies in one call; the stamp divides it.
-    fn receive_waiting(
+    fn receive_waiting<I: Input>(
         &mut self,
         id: Id,
-        call: impl FnOnce() -> io::Result<Received>,
-    ) -> io::Result<usize>;
+        call: impl FnOnce() -> io::Result<I>,
+    ) -> io::Result<I>;
 
     /// A send of `bytes` that does not wait.
     fn send(
@@ -112,7 +197,7 @@ pub trait Observer {
     fn called(&mut self, call: Call);
 
     /// The client of the last accept is served from now on.
-    fn opened(&mut self, id: Id, peer: SocketAddr);
+    fn opened(&mut self, id: Id, peer: &Address);
 
     /// Its connection is closed.
     fn closed(&mut self, id: Id, end: End);
@@ -130,6 +215,20 @@ impl Observer for Counting {
         &self.0
     }
 
+    fn flow(&self, _: Waits) -> Self {
+        self.clone()
+    }
+
+    fn waits_by(&mut self, _: Waits) {}
+
+    fn moment(&self) -> u64 {
+        0
+    }
+
+    fn since(&mut self, _: Metric, _: u64) {}
+
+    fn addressed(&mut self, _: &Address) {}
+
     fn accept<T>(&mut self, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         call()
     }
@@ -138,21 +237,21 @@ impl Observer for Counting {
         wait()
     }
 
-    fn receive(
+    fn receive<I: Input>(
         &mut self,
         _: Id,
         _: bool,
-        copy: impl FnOnce() -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        copy().inspect(|&n| count_received(&self.0, n))
+        copy: impl FnOnce() -> io::Result<I>,
+    ) -> io::Result<I> {
+        copy().inspect(|input| count_received(&self.0, input))
     }
 
-    fn receive_waiting(
+    fn receive_waiting<I: Input>(
         &mut self,
         _: Id,
-        call: impl FnOnce() -> io::Result<Received>,
-    ) -> io::Result<usize> {
-        call().map(|received| received.bytes).inspect(|&n| count_received(&self.0, n))
+        call: impl FnOnce() -> io::Result<I>,
+    ) -> io::Result<I> {
+        call().inspect(|input| count_received(&self.0, input))
     }
 
     fn send(
@@ -178,7 +277,7 @@ impl Observer for Counting {
 
     fn called(&mut self, _: Call) {}
 
-    fn opened(&mut self, _: Id, _: SocketAddr) {
+    fn opened(&mut self, _: Id, _: &Address) {
         self.0.add(Count::Connections, 1);
     }
 
@@ -189,11 +288,11 @@ impl Observer for Counting {
     }
 }
 
-/// A receive that brought `n` bytes; none is the end of file, not a request.
-pub(super) fn count_received(tally: &Tally, n: usize) {
-    if n > 0 {
+/// A receive that brought a request. What is none (the end of a stream, half of a datagram) is not counted here.
+pub(super) fn count_received(tally: &Tally, input: &impl Input) {
+    if input.whole() {
         tally.add(Count::Requests, 1);
-        tally.add(Count::BytesIn, n as u64);
+        tally.add(Count::BytesIn, input.bytes() as u64);
     }
 }
 

@@ -6,17 +6,18 @@ use super::waited::{Again, Method, Waited};
 use super::{
     Call, Count, Histogram, Id, Lines, Metric, Nanos, Observer, Part, Primed, Tally, Waits,
 };
-use crate::sys::{self, Clock, Received};
+use crate::sys::{self, Address, Clock, Received};
 use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What the recorder remembers of a connection between two calls. Times are `CLOCK_MONOTONIC` in ns.
 #[derive(Clone, Copy, Debug)]
 struct Flow {
-    peer: SocketAddr,
+    peer: Address,
     /// The readiness call that last reported it.
     turn: u64,
     again: Again,
@@ -24,6 +25,12 @@ struct Flow {
     last: u64,
     /// Since when it waits for room; 0: it does not.
     stalled: u64,
+}
+
+impl Flow {
+    fn new(peer: Address) -> Self {
+        Self { peer, turn: 0, again: Again::default(), last: 0, stalled: 0 }
+    }
 }
 
 /// A call that may have slept, timed.
@@ -51,7 +58,8 @@ struct Readiness {
 
 /// Measures each call and keeps histograms; with lines, tells each I/O as it happens.
 ///
-/// Its counters and histograms lie in shared memory: a clone adds to the same figures.
+/// Its counters and histograms lie in shared memory: the recorders of all flows, in threads and in forked
+/// children, add to the same figures.
 #[derive(Debug)]
 pub struct Recorder {
     model: &'static str,
@@ -60,6 +68,8 @@ pub struct Recorder {
     metrics: Arc<[Histogram; Metric::ALL.len()]>,
     lines: Option<Lines>,
     flows: Vec<Flow>,
+    /// The datagram socket, with the peer of the last packet.
+    front: Flow,
     readiness: Readiness,
     accept_again: Again,
     /// The turn that last brought a client.
@@ -68,29 +78,34 @@ pub struct Recorder {
     /// `/proc/thread-self/schedstat`, where the kernel has it.
     schedstat: Option<File>,
     /// Keeps the kernel stamping.
-    primed: Option<Primed>,
-    started: u64,
+    primed: Option<Arc<Primed>>,
+    /// Up to here this flow's wall time is told. A flow that made no observed call has none to divide.
+    told: u64,
+    observed: bool,
 }
 
 fn now() -> u64 {
     nanos(sys::clock_gettime(Clock::Monotonic))
 }
 
-fn nanos(duration: std::time::Duration) -> u64 {
+fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Recorder {
-    /// A recorder for a model that waits in this way. With `lines` it prints one line per I/O.
+    /// A recorder for a model that waits in this way, on a socket that can give kernel stamps or not. With `lines` it
+    /// prints one line per I/O.
     ///
     /// # Errors
     /// `ENOMEM` for the histograms; a socket error from priming the stamps.
-    pub fn new(model: &'static str, waits: Waits, tally: Tally, lines: bool) -> io::Result<Self> {
-        let primed = if waits == Waits::InCall { Some(Primed::new()?) } else { None };
-        Ok(Self { primed, ..Self::unprimed(model, waits, tally, lines)? })
-    }
-
-    fn unprimed(model: &'static str, waits: Waits, tally: Tally, lines: bool) -> io::Result<Self> {
+    pub fn new(
+        model: &'static str,
+        waits: Waits,
+        stamps: bool,
+        tally: Tally,
+        lines: bool,
+    ) -> io::Result<Self> {
+        let primed = if stamps && waits == Waits::InCall { Some(Primed::new()?) } else { None };
         let mut metrics = Vec::with_capacity(Metric::ALL.len());
         for _ in Metric::ALL {
             metrics.push(Histogram::new()?);
@@ -99,23 +114,39 @@ impl Recorder {
             Ok(metrics) => metrics,
             Err(_) => return Err(io::ErrorKind::InvalidData.into()),
         };
+        let lines = lines.then(Lines::default);
+        Ok(Self::of(model, waits, tally, Arc::new(metrics), lines, primed.map(Arc::new)))
+    }
+
+    /// One flow's recorder.
+    fn of(
+        model: &'static str,
+        waits: Waits,
+        tally: Tally,
+        metrics: Arc<[Histogram; Metric::ALL.len()]>,
+        lines: Option<Lines>,
+        primed: Option<Arc<Primed>>,
+    ) -> Self {
         let readiness =
             Readiness { call: Call::Poll, turn: 0, took: 0, ended: 0, ready: 0, seen: 0 };
-        Ok(Self {
+        Self {
             model,
             waits,
             tally,
-            metrics: Arc::new(metrics),
-            lines: lines.then(Lines::default),
+            metrics,
+            lines,
             flows: Vec::new(),
+            front: Flow::new(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into()),
             readiness,
             accept_again: Again::default(),
             accept_turn: 0,
             accepted: None,
+            // The calling thread's.
             schedstat: File::open("/proc/thread-self/schedstat").ok(),
-            primed: None,
-            started: now(),
-        })
+            primed,
+            told: now(),
+            observed: false,
+        }
     }
 
     /// The histogram of a metric.
@@ -133,10 +164,25 @@ impl Recorder {
         }
     }
 
-    /// Wall time of the flow so far, in nanoseconds: what the parts and *other* add up to.
-    #[must_use]
-    pub fn wall(&self) -> u64 {
-        now().saturating_sub(self.started)
+    /// Ends the flow's wall time: what its parts and *other* add up to.
+    pub fn settle(&mut self) {
+        if self.observed {
+            self.lived(now());
+        }
+    }
+
+    /// The wall time of the flow up to `end`.
+    fn lived(&mut self, end: u64) {
+        self.tally.lived(end.saturating_sub(self.told));
+        self.told = self.told.max(end);
+        self.observed = true;
+    }
+
+    /// So much of the flow's time, ending at `end`, went into that part. A flow that is killed loses what
+    /// it did after its last call, and its parts still add up.
+    fn spend(&mut self, part: Part, took: u64, end: u64) {
+        self.tally.spend(part, took);
+        self.lived(end);
     }
 
     /// What observing one request costs here, in nanoseconds: a wait, a receive and a send around nothing,
@@ -145,9 +191,10 @@ impl Recorder {
     /// # Errors
     /// As [`Recorder::new`].
     pub fn own_cost(&self) -> io::Result<u64> {
-        let mut twin = Self::unprimed(self.model, self.waits, Tally::new(false)?, false)?;
+        let tally = Tally::new(false)?;
+        let mut twin = Self::new(self.model, self.waits, false, tally, false)?;
         let id = Id { slot: 0, generation: 0 };
-        twin.opened(id, (Ipv4Addr::LOCALHOST, 0).into());
+        twin.opened(id, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into());
         let mut rounds: Vec<u64> = Vec::new();
         for _ in 0..32 {
             let start = now();
@@ -158,7 +205,7 @@ impl Recorder {
                     twin.send_waiting(id, || Ok(1))?;
                 } else {
                     twin.wait(Call::Poll, || Ok(1))?;
-                    twin.receive(id, false, || Ok(1))?;
+                    twin.receive(id, false, || Ok(1_usize))?;
                     twin.send(id, 1, || Ok(1))?;
                 }
                 twin.service(|| ());
@@ -173,8 +220,8 @@ impl Recorder {
         self.metrics[metric as usize].record(ns);
     }
 
-    fn flow(&mut self, id: Id) -> &mut Flow {
-        &mut self.flows[id.slot as usize]
+    fn flow_of(&mut self, id: Id) -> &mut Flow {
+        if id == Id::LISTENER { &mut self.front } else { &mut self.flows[id.slot as usize] }
     }
 
     /// Nanoseconds that this thread was runnable without running, so far (proc(5), schedstat, field 2).
@@ -217,11 +264,11 @@ impl Recorder {
 
     /// Divides a receive that has waited and copied by the kernel's stamp. `before` is the time inside the same
     /// wait's earlier calls, which a signal has ended.
-    fn divide(&mut self, slept: &Slept<()>, before: u64, received: Received) -> Waited {
-        let &Slept { took, realtime, wake, .. } = slept;
-        let Some(stamp) = received.stamp.map(nanos) else {
+    fn divide(&mut self, slept: &Slept<()>, before: u64, stamp: Option<Duration>) -> Waited {
+        let &Slept { start, took, realtime, wake, .. } = slept;
+        let Some(stamp) = stamp.map(nanos) else {
             self.tally.add(Count::Unstamped, 1);
-            self.tally.spend(Part::Undivided, took);
+            self.spend(Part::Undivided, took, start + took);
             return Waited { wait: 0, queued: 0, wake, method: Method::NoStamp };
         };
         // A stamp before the call: the data was there first, and is that old.
@@ -233,7 +280,7 @@ impl Recorder {
             wait = took;
         }
         self.tally.spend(Part::Wait, wait);
-        self.tally.spend(Part::Receive, took - wait);
+        self.spend(Part::Receive, took - wait, start + took);
         self.record(Metric::Wait, before + wait);
         self.record(Metric::Copy, took - wait);
         Waited { wait: before + wait, queued: 0, wake, method: Method::Stamp { age } }
@@ -241,8 +288,9 @@ impl Recorder {
 
     /// `epoll 127.0.0.1:50312  wait 1.203 s (epoll_wait, 1 of 3)  copy 4.1 us (recvfrom 5 B)`
     fn tell_input(&mut self, id: Id, waited: Waited, copy: u64, call: Call, bytes: usize) {
+        let peer = self.flow_of(id).peer;
         let Some(lines) = &mut self.lines else { return };
-        let (model, peer) = (self.model, self.flows[id.slot as usize].peer);
+        let model = self.model;
         let (call, copy) = (call.name(), Nanos(copy));
         if matches!(waited.method, Method::NoStamp) {
             lines.print(
@@ -265,13 +313,21 @@ impl Recorder {
             self.record(Metric::Room, room);
         }
         self.record(Metric::Send, copy);
+        let peer = self.flow_of(id).peer;
         let Some(lines) = &mut self.lines else { return };
-        let (model, peer) = (self.model, self.flows[id.slot as usize].peer);
+        let model = self.model;
         let waited = if room > 0 { format!("room {}  ", Nanos(room)) } else { String::new() };
         let copy = Nanos(copy);
         lines.print(
             &self.tally,
             format_args!("{model} {peer}  {waited}send {copy} (sendto {bytes} B)"),
         );
+    }
+}
+
+/// A flow has ended.
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.settle();
     }
 }

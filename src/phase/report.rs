@@ -36,17 +36,29 @@ struct Recorded<'r> {
     own_cost: u64,
 }
 
+/// What the server has used, with its children as far as they have ended.
+fn usage() -> io::Result<Usage> {
+    let (own, children) = (sys::getrusage(Who::Process)?, sys::getrusage(Who::Children)?);
+    Ok(Usage {
+        user: own.user + children.user,
+        system: own.system + children.system,
+        voluntary: own.voluntary + children.voluntary,
+        involuntary: own.involuntary + children.involuntary,
+        max_rss_kib: own.max_rss_kib.max(children.max_rss_kib),
+    })
+}
+
 impl<'r> Report<'r> {
     /// The figures of a server that only counted.
     ///
     /// # Errors
     /// None on Linux (getrusage of the own process).
     pub fn counted(subject: &'r Subject, tally: &'r Tally) -> io::Result<Self> {
-        Ok(Self { subject, tally, recorded: None, usage: sys::getrusage(Who::Process)? })
+        Ok(Self { subject, tally, recorded: None, usage: usage()? })
     }
 
     /// The figures of a server that was recorded. Take it when the server has ended: the flow's
-    /// wall time ends here.
+    /// wall time is what [`Recorder::settle`] or its end has told.
     ///
     /// # Errors
     /// As [`Recorder::own_cost`].
@@ -55,7 +67,7 @@ impl<'r> Report<'r> {
         tally: &'r Tally,
         recorder: &'r Recorder,
     ) -> io::Result<Self> {
-        let (wall, usage) = (recorder.wall(), sys::getrusage(Who::Process)?);
+        let (wall, usage) = (tally.wall(), usage()?);
         let recorded = Some(Recorded { recorder, wall, own_cost: recorder.own_cost()? });
         Ok(Self { subject, tally, recorded, usage })
     }

@@ -25,11 +25,11 @@ impl Primed {
     /// The errno of whichever socket call failed.
     pub fn new() -> io::Result<Self> {
         let any: SocketAddr = (Ipv4Addr::LOCALHOST, 0).into();
-        let listener = sys::socket(&any)?;
-        sys::bind(&listener, &any)?;
+        let listener = sys::socket(any, sys::Kind::Stream)?;
+        sys::bind(&listener, any)?;
         sys::listen(&listener, 1)?;
-        let sender = sys::socket(&any)?;
-        sys::connect(&sender, &sys::getsockname(&listener)?)?;
+        let sender = sys::socket(any, sys::Kind::Stream)?;
+        sys::connect(&sender, sys::getsockname(&listener)?)?;
         let (receiver, _) = sys::accept4(&listener)?;
         sys::set_timestamps(&receiver)?;
         sys::set_nodelay(&sender)?;

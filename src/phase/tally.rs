@@ -34,6 +34,22 @@ pub enum Count {
     AcceptRetried,
     /// Rests of the listener because descriptors or memory were short (`EMFILE`, ...).
     AcceptRested,
+    /// Datagrams longer than the buffer: not answered, rather than half.
+    Truncated,
+    /// Datagrams that the kernel dropped because the receive queue was full.
+    Dropped,
+    /// Answers to datagrams that could not be sent (no room, unreachable, an unnamed sender).
+    Unsent,
+    /// Clients turned away because the pool's queue was full, or because they stood in it for too long.
+    PoolFull,
+    /// Clients turned away because no thread or child could be made (`EAGAIN`).
+    NotStarted,
+    /// Handlers that panicked or said that they failed.
+    HandlerFailed,
+    /// Children that did not end by themselves with status 0.
+    ChildFailed,
+    /// Children started again in the place of one that ended.
+    Respawned,
     /// Calls that a signal interrupted (`EINTR`).
     Interrupted,
     /// Waiting receives without a kernel stamp: their time stays undivided.
@@ -46,7 +62,7 @@ pub enum Count {
 
 impl Count {
     /// All of them with their names in reports, in the order of their numbers.
-    pub const ALL: [(Self, &'static str); 16] = [
+    pub const ALL: [(Self, &'static str); 24] = [
         (Self::Connections, "connections"),
         (Self::Requests, "requests"),
         (Self::BytesIn, "bytes_in"),
@@ -59,6 +75,14 @@ impl Count {
         (Self::Failed, "failed"),
         (Self::AcceptRetried, "accept_retried"),
         (Self::AcceptRested, "accept_rested"),
+        (Self::Truncated, "truncated"),
+        (Self::Dropped, "dropped"),
+        (Self::Unsent, "unsent"),
+        (Self::PoolFull, "pool_full"),
+        (Self::NotStarted, "not_started"),
+        (Self::HandlerFailed, "handler_failed"),
+        (Self::ChildFailed, "child_failed"),
+        (Self::Respawned, "respawned"),
         (Self::Interrupted, "interrupted"),
         (Self::Unstamped, "unstamped"),
         (Self::Clamped, "clamped"),
@@ -96,7 +120,8 @@ impl Part {
 const CALLS: usize = Count::ALL.len();
 const AGAIN: usize = CALLS + Call::ALL.len();
 const PARTS: usize = AGAIN + Call::ALL.len();
-const WORDS: usize = PARTS + Part::ALL.len();
+const WALL: usize = PARTS + Part::ALL.len();
+const WORDS: usize = WALL + 1;
 
 /// One set of counters; clones count into the same set.
 #[derive(Clone, Debug)]
@@ -161,6 +186,17 @@ impl Tally {
         self.words[PARTS + part as usize].fetch_add(ns, Relaxed);
     }
 
+    /// Adds nanoseconds to the wall time of all flows.
+    pub fn lived(&self, ns: u64) {
+        self.words[WALL].fetch_add(ns, Relaxed);
+    }
+
+    /// The wall time of all flows together, in nanoseconds.
+    #[must_use]
+    pub fn wall(&self) -> u64 {
+        self.words[WALL].load(Relaxed)
+    }
+
     /// The nanoseconds spent in a part.
     #[must_use]
     pub fn spent(&self, part: Part) -> u64 {
@@ -202,6 +238,7 @@ mod tests {
             assert_eq!(part as usize, i);
             tally.spend(part, 1);
         }
+        tally.lived(1);
         assert!(tally.words.iter().all(|w| w.load(super::Relaxed) == 1));
     }
 }

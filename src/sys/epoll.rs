@@ -22,6 +22,8 @@ impl Interest {
     /// EPOLLRDHUP | EPOLLET`): told once per change.
     pub const EDGE: Self =
         Self((libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET) as u32);
+    /// `EPOLLIN | EPOLLEXCLUSIVE`, for a listener that several processes wait for: a client wakes one of them, not all.
+    pub const READ_EXCLUSIVE: Self = Self((libc::EPOLLIN | libc::EPOLLEXCLUSIVE) as u32);
     /// `EPOLLIN | EPOLLET`, for a listener.
     pub const READ_EDGE: Self = Self((libc::EPOLLIN | libc::EPOLLET) as u32);
 }

@@ -23,6 +23,18 @@ pub fn eventfd_write(fd: impl AsFd) -> io::Result<()> {
     write(fd, &1_u64.to_ne_bytes()).map(drop)
 }
 
+/// Takes the counter's value, which is 0 from then on (read(2)).
+///
+/// # Errors
+/// `EAGAIN` when it is 0.
+pub fn eventfd_read(fd: impl AsFd) -> io::Result<u64> {
+    let mut value = [0; 8];
+    let (start, len) = (value.as_mut_ptr().cast(), value.len());
+    // SAFETY: the kernel writes at most 8 bytes to the pointer.
+    check_len(unsafe { libc::read(fd.as_fd().as_raw_fd(), start, len) })?;
+    Ok(u64::from_ne_bytes(value))
+}
+
 /// Writes to a descriptor (write(2)) and returns how much was taken, which may be less.
 /// Async-signal-safe.
 ///

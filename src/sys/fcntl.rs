@@ -36,3 +36,13 @@ pub fn set_nonblocking(fd: impl AsFd, on: bool) -> io::Result<()> {
     // SAFETY: F_SETFL takes an integer and touches no memory.
     check(unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_SETFL, flags) }).map(drop)
 }
+
+/// Waits for the lock on an open file or directory, and holds it until the last copy of the descriptor is
+/// closed (flock(2), `LOCK_EX`).
+///
+/// # Errors
+/// `EINTR`, `ENOLCK`.
+pub fn flock(fd: impl AsFd) -> io::Result<()> {
+    // SAFETY: the call touches no memory of ours.
+    check(unsafe { libc::flock(fd.as_fd().as_raw_fd(), libc::LOCK_EX) }).map(drop)
+}

@@ -9,12 +9,15 @@
 //!
 //! Each `SAFETY:` comment names the promise of the kernel that the block relies on.
 
+mod address;
 mod affinity;
 mod clock;
 mod epoll;
 mod eventfd;
 mod fcntl;
+mod fork;
 mod ioctl;
+mod message;
 mod mmap;
 mod poll;
 mod probe;
@@ -27,29 +30,34 @@ mod socket;
 mod sockopt;
 mod usage;
 
+pub use address::Address;
 pub use affinity::{sched_getaffinity, sched_setaffinity};
 pub use clock::{Clock, clock_getres, clock_gettime, process_cpu_time};
 pub use epoll::{Epoll, EpollEvent, Interest, epoll_create1};
-pub use eventfd::{eventfd, eventfd_write, write};
-pub use fcntl::{fcntl_getfl, nonblocking, set_nonblocking};
+pub use eventfd::{eventfd, eventfd_read, eventfd_write, write};
+pub use fcntl::{fcntl_getfl, flock, nonblocking, set_nonblocking};
+pub use fork::{Child, Ended, Fork, SingleThreaded, dup3, fork};
 pub use ioctl::{fionread, siocoutq};
+pub use message::{Packet, Received, recvfrom, recvmsg, recvmsg_from, sendto};
 pub use mmap::Shared;
 pub use poll::{PollFd, poll, ppoll};
 pub use probe::{io_uring_setup, uname_release};
-pub use process::{die_with_parent, kill};
+pub use process::{die_with_parent, end_with_parent, getppid, kill};
 pub use published::Published;
 pub use rlimit::{Limit, getrlimit, setrlimit};
 pub use select::{FD_SETSIZE, FdSet, OverLimit, select};
 pub use signal::{
-    SIGALRM, SIGINT, SIGTERM, SIGUSR1, Signal, exit_at_once, on_signal, raise, setitimer,
+    Mask, SIGALRM, SIGINT, SIGKILL, SIGTERM, SIGUSR1, Signal, block_signals, exit_at_once,
+    ignore_signal, on_signal, raise, restore_signals, setitimer,
 };
 pub use socket::{
-    Received, accept4, bind, connect, getpeername, getsockname, listen, recv, recvmsg, send,
-    shutdown, socket, socketpair,
+    Kind, accept4, bind, connect, getpeername, getsockname, listen, recv, send, shutdown, socket,
+    socketpair,
 };
 pub use sockopt::{
-    set_linger, set_nodelay, set_receive_buffer, set_receive_timeout, set_reuse_address,
-    set_send_buffer, set_send_timeout, set_timestamps, take_error,
+    SocketMemory, set_dual_stack, set_linger, set_nodelay, set_receive_buffer,
+    set_receive_timeout, set_reuse_address, set_reuse_port, set_send_buffer, set_send_timeout,
+    set_timestamps, socket_memory, take_error,
 };
 pub use usage::{Usage, Who, getrusage};
 
@@ -119,6 +127,9 @@ pub fn errno_name(error: &io::Error) -> Option<&'static str> {
             libc::ETIMEDOUT => "ETIMEDOUT",
             libc::ECONNREFUSED => "ECONNREFUSED",
             libc::ESRCH => "ESRCH",
+            libc::ECHILD => "ECHILD",
+            libc::EMSGSIZE => "EMSGSIZE",
+            libc::ENAMETOOLONG => "ENAMETOOLONG",
             libc::ENOTDIR => "ENOTDIR",
             libc::EISDIR => "EISDIR",
             libc::ENOSPC => "ENOSPC",

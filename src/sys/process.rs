@@ -19,20 +19,28 @@ pub fn kill(process: u32, signal: Signal) -> io::Result<()> {
     check(unsafe { libc::kill(pid, signal) }).map(drop)
 }
 
+/// Has the kernel send SIGTERM to this process when `parent`, its parent, dies, however it dies (`PR_SET_PDEATHSIG`).
+///
+/// # Errors
+/// `ESRCH` when the parent has died already: nobody would tell us.
+pub fn end_with_parent(parent: u32) -> io::Result<()> {
+    // SAFETY: the call touches no memory of ours.
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM as libc::c_ulong) })?;
+    if getppid() == parent { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
+}
+
+/// The parent's number (getppid(2)); 1 or a reaper's when it has died. Async-signal-safe.
+#[must_use]
+pub fn getppid() -> u32 {
+    std::os::unix::process::parent_id()
+}
+
 /// Has the kernel end the child (SIGTERM) when the thread that starts it dies, however it dies:
 /// a killed measurement leaves no server behind (`PR_SET_PDEATHSIG`).
 pub fn die_with_parent(command: &mut Command) -> &mut Command {
     let parent = std::process::id();
-    let in_child = move || {
-        // SAFETY: the call touches no memory of ours.
-        check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM as libc::c_ulong) })?;
-        // The parent may have died before the line above: then nobody would tell us.
-        if std::os::unix::process::parent_id() == parent {
-            Ok(())
-        } else {
-            Err(io::Error::from_raw_os_error(libc::ESRCH))
-        }
-    };
+    // The parent may have died before the line below: then it says so.
+    let in_child = move || end_with_parent(parent);
     // SAFETY: between fork and exec the closure makes two system calls (prctl, getppid), both
     // async-signal-safe; it takes no lock and allocates nothing.
     unsafe { command.pre_exec(in_child) }

@@ -13,6 +13,8 @@ pub type Signal = libc::c_int;
 pub const SIGINT: Signal = libc::SIGINT;
 /// Please end.
 pub const SIGTERM: Signal = libc::SIGTERM;
+/// Cannot be caught.
+pub const SIGKILL: Signal = libc::SIGKILL;
 /// For the user; here it only interrupts.
 pub const SIGUSR1: Signal = libc::SIGUSR1;
 
@@ -32,11 +34,15 @@ pub fn on_signal(signal: Signal, handler: fn(Signal)) -> io::Result<()> {
     let slot = usize::try_from(signal).ok().and_then(|n| HANDLERS.get(n));
     let slot = slot.ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
     slot.store(handler as *mut (), Ordering::SeqCst);
+    disposition(signal, enter as extern "C" fn(Signal) as libc::sighandler_t)
+}
+
+fn disposition(signal: Signal, what: libc::sighandler_t) -> io::Result<()> {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: a sigaction of zeros is valid: SIG_DFL, empty mask, no flags.
     let action = unsafe { action.assume_init_mut() };
-    action.sa_sigaction = enter as extern "C" fn(Signal) as libc::sighandler_t;
-    // SAFETY: the kernel only reads the action; `enter` has the type of a plain handler.
+    action.sa_sigaction = what;
+    // SAFETY: the kernel only reads the action; a handler in it is `enter`, which has the type of a plain one.
     check(unsafe { libc::sigaction(signal, action, std::ptr::null_mut()) }).map(drop)
 }
 
@@ -81,6 +87,66 @@ pub fn setitimer(delay: Duration) -> io::Result<()> {
 
 /// The signal that [`setitimer`] brings.
 pub const SIGALRM: Signal = libc::SIGALRM;
+
+/// The signals that a thread had blocked.
+#[derive(Clone, Copy)]
+pub struct Mask(libc::sigset_t);
+
+impl Mask {
+    /// The same with one signal let through.
+    #[must_use]
+    pub fn without(mut self, signal: Signal) -> Self {
+        // SAFETY: sigdelset changes one bit of the set; a number that is no signal is refused.
+        unsafe { libc::sigdelset(&raw mut self.0, signal) };
+        self
+    }
+}
+
+/// Blocks every signal that can be blocked for the calling thread, and returns what was blocked before
+/// (pthread_sigmask(3)).
+///
+/// # Errors
+/// None for a full set.
+pub fn block_signals() -> io::Result<Mask> {
+    let mut all = MaybeUninit::<libc::sigset_t>::zeroed();
+    // SAFETY: sigfillset writes one sigset_t to the pointer.
+    check(unsafe { libc::sigfillset(all.as_mut_ptr()) })?;
+    // SAFETY: written just now.
+    mask(unsafe { all.assume_init_ref() })
+}
+
+/// Gives the calling thread back what [`block_signals`] took (pthread_sigmask(3)): signals that came meanwhile arrive now.
+///
+/// # Errors
+/// None for a set of the kernel's own making.
+pub fn restore_signals(before: &Mask) -> io::Result<()> {
+    mask(&before.0).map(drop)
+}
+
+fn mask(set: &libc::sigset_t) -> io::Result<Mask> {
+    let mut before = MaybeUninit::<libc::sigset_t>::zeroed();
+    // SAFETY: the kernel reads one sigset_t and writes one.
+    let error = unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, set, before.as_mut_ptr()) };
+    if error != 0 {
+        return Err(io::Error::from_raw_os_error(error));
+    }
+    // SAFETY: zeroed at first and written since.
+    Ok(Mask(unsafe { before.assume_init() }))
+}
+
+impl std::fmt::Debug for Mask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Mask")
+    }
+}
+
+/// Has a signal do nothing at all, not even interrupt (sigaction(2), `SIG_IGN`).
+///
+/// # Errors
+/// `EINVAL` for a signal that cannot be ignored.
+pub fn ignore_signal(signal: Signal) -> io::Result<()> {
+    disposition(signal, libc::SIG_IGN)
+}
 
 /// Ends the process now, without any clean-up, from wherever it is. Async-signal-safe.
 pub fn exit_at_once(status: i32) -> ! {

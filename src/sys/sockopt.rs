@@ -47,6 +47,24 @@ pub fn set_reuse_address(fd: impl AsFd) -> io::Result<()> {
     set_int(fd, libc::SO_REUSEADDR, 1)
 }
 
+/// `SO_REUSEPORT`: several sockets of this user may have the same address, and the kernel spreads connections or
+/// datagrams over them (socket(7)). All of them must ask for it.
+///
+/// # Errors
+/// `ENOPROTOOPT`.
+pub fn set_reuse_port(fd: impl AsFd) -> io::Result<()> {
+    set_int(fd, libc::SO_REUSEPORT, 1)
+}
+
+/// `IPV6_V6ONLY` off: a socket on `[::]` takes IPv4 clients as well, whatever `net.ipv6.bindv6only` says (ipv6(7)).
+///
+/// # Errors
+/// `ENOPROTOOPT` on a socket that is not IPv6.
+pub fn set_dual_stack(fd: impl AsFd) -> io::Result<()> {
+    let off: libc::c_int = 0;
+    setsockopt(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, &off)
+}
+
 /// `SO_TIMESTAMPNS`: each [`recvmsg`](super::recvmsg) brings the kernel's receive stamp. Accepted sockets inherit it.
 ///
 /// # Errors
@@ -125,3 +143,37 @@ pub fn take_error(fd: impl AsFd) -> io::Result<()> {
     })?;
     if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
 }
+
+/// What [`socket_memory`] tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketMemory {
+    /// Bytes of kernel memory that received data takes, its book-keeping included.
+    pub received: u32,
+    /// Datagrams dropped because the receive queue was full: the counter that `SO_RXQ_OVFL` attaches to
+    /// datagrams. Wraps at 2^32.
+    pub dropped: u32,
+}
+
+/// `SO_MEMINFO` (Linux 4.12): what a socket holds and has dropped.
+///
+/// # Errors
+/// `ENOPROTOOPT` where the kernel does not know it.
+pub fn socket_memory(fd: impl AsFd) -> io::Result<SocketMemory> {
+    // linux/sock_diag.h: SK_MEMINFO_RMEM_ALLOC is 0, SK_MEMINFO_DROPS is 8, there are 9.
+    let mut words = [0_u32; 9];
+    let mut len = size_of_val(&words) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes, the size of `words`, and the length itself.
+    check(unsafe {
+        libc::getsockopt(
+            fd.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_MEMINFO,
+            words.as_mut_ptr().cast(),
+            &raw mut len,
+        )
+    })?;
+    Ok(SocketMemory { received: words[0], dropped: words[8] })
+}
+
+/// asm-generic/socket.h; the libc crate has no name for it.
+const SO_MEMINFO: libc::c_int = 55;

@@ -37,13 +37,29 @@ macro_rules! for_each_model {
             #[test] fn poll() { run("poll") }
             #[test] fn epoll() { run("epoll") }
             #[test] fn epoll_et() { run("epoll-et") }
+            #[test] fn threads() { run("threads") }
+            #[test] fn thread_pool() { run("thread-pool") }
+            #[test] fn fork() { run("fork") }
+            #[test] fn prefork() { run("prefork") }
+            #[test] fn reuseport() { run("reuseport") }
         }
     };
 }
 
 /// The models that the macro above knows.
-pub const TESTED_MODELS: [&str; 6] =
-    ["blocking", "nonblocking", "select", "poll", "epoll", "epoll-et"];
+pub const TESTED_MODELS: [&str; 11] = [
+    "blocking",
+    "nonblocking",
+    "select",
+    "poll",
+    "epoll",
+    "epoll-et",
+    "threads",
+    "thread-pool",
+    "fork",
+    "prefork",
+    "reuseport",
+];
 
 /// Runs a test on a thread of its own and fails it when it takes longer than `limit`.
 pub fn watchdog(limit: Duration, test: impl FnOnce() + Send + 'static) {
@@ -325,10 +341,10 @@ pub fn alone(test: &str, body: impl FnOnce() + Send + 'static) {
 pub fn listening() -> (std::os::fd::OwnedFd, SocketAddr) {
     use waitcopy::sys;
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let listener = sys::socket(&any).unwrap();
+    let listener = sys::socket(&any, sys::Kind::Stream).unwrap();
     sys::bind(&listener, &any).unwrap();
     sys::listen(&listener, 128).unwrap();
-    let address = sys::getsockname(&listener).unwrap();
+    let address = sys::getsockname(&listener).unwrap().ip().unwrap();
     (listener, address)
 }
 
@@ -336,7 +352,7 @@ pub fn listening() -> (std::os::fd::OwnedFd, SocketAddr) {
 pub fn connected() -> (std::os::fd::OwnedFd, std::os::fd::OwnedFd) {
     use waitcopy::sys;
     let (listener, address) = listening();
-    let near = sys::socket(&address).unwrap();
+    let near = sys::socket(&address, sys::Kind::Stream).unwrap();
     sys::connect(&near, &address).unwrap();
     let (far, _) = sys::accept4(&listener).unwrap();
     (near, far)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use waitcopy::failure::Failure;
-use waitcopy::net::{Endpoint, Listener, Settings};
+use waitcopy::net::{Bind, Endpoint, Front, Settings};
 use waitcopy::phase::{Counting, Tally};
 use waitcopy::service::Service;
 use waitcopy::stop::Stop;
@@ -110,8 +110,8 @@ impl Library {
     pub fn start<S: Service + Send + 'static>(model: &str, service: S, stop: Stop) -> Self {
         let serve = waitcopy::model::find(model).unwrap().run.counting;
         let endpoint = Endpoint::Tcp("127.0.0.1:0".parse().unwrap());
-        let listener = Listener::bind(endpoint, 16, false).unwrap();
-        let address = listener.endpoint().address();
+        let listener = Front::bind(endpoint, &Bind { backlog: 16, ..Bind::default() }).unwrap();
+        let address = listener.endpoint().address().ip().unwrap();
         let tally = Tally::new(false).unwrap();
         let (mut observer, stop) = (Counting(tally.clone()), Arc::new(stop));
         let stopped = Arc::clone(&stop);

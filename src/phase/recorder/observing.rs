@@ -2,17 +2,39 @@
 
 use super::{Flow, Readiness, Recorder, Slept, now};
 use crate::phase::observer::{count_received, count_sent};
-use crate::phase::waited::{Again, Method, Waited};
-use crate::phase::{Call, Count, End, Id, Metric, Observer, Part, Tally, Waits};
-use crate::sys::{self, Received, Usage, Who};
+use crate::phase::waited::{Method, Waited};
+use crate::phase::{Call, Count, End, Id, Input, Lines, Metric, Observer, Part, Tally, Waits};
+use crate::sys::{self, Address, Usage, Who};
 use std::io;
-use std::net::SocketAddr;
+use std::sync::Arc;
 
 impl Observer for Recorder {
     const STAMPS: bool = true;
 
     fn tally(&self) -> &Tally {
         &self.tally
+    }
+
+    fn flow(&self, waits: Waits) -> Self {
+        let (tally, metrics) = (self.tally.clone(), Arc::clone(&self.metrics));
+        let lines = self.lines.as_ref().map(|_| Lines::default());
+        Self::of(self.model, waits, tally, metrics, lines, self.primed.clone())
+    }
+
+    fn waits_by(&mut self, waits: Waits) {
+        self.waits = waits;
+    }
+
+    fn moment(&self) -> u64 {
+        now()
+    }
+
+    fn since(&mut self, metric: Metric, moment: u64) {
+        self.record(metric, now().saturating_sub(moment));
+    }
+
+    fn addressed(&mut self, peer: &Address) {
+        self.front.peer = *peer;
     }
 
     fn accept<T>(&mut self, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
@@ -24,7 +46,7 @@ impl Observer for Recorder {
             self.accept_again.note(start, took);
         }
         if self.waits == Waits::InCall || (self.waits == Waits::Polling && again) {
-            self.tally.spend(Part::Wait, took);
+            self.spend(Part::Wait, took, start + took);
         }
         if result.is_ok() {
             let waited = match self.waits {
@@ -48,7 +70,7 @@ impl Observer for Recorder {
     fn wait(&mut self, call: Call, wait: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
         let Slept { result, start, took, .. } = self.asleep(wait);
         self.tally.called(call, false);
-        self.tally.spend(Part::Wait, took);
+        self.spend(Part::Wait, took, start + took);
         // A call that reported nobody (a signal, a time-out) was part of the same wait.
         let Readiness { turn, ready, took: before, .. } = self.readiness;
         let before = if turn > 0 && ready == 0 { before } else { 0 };
@@ -64,12 +86,12 @@ impl Observer for Recorder {
         result
     }
 
-    fn receive(
+    fn receive<I: Input>(
         &mut self,
         id: Id,
         carried: bool,
-        copy: impl FnOnce() -> io::Result<usize>,
-    ) -> io::Result<usize> {
+        copy: impl FnOnce() -> io::Result<I>,
+    ) -> io::Result<I> {
         let start = now();
         let result = copy();
         let took = now() - start;
@@ -77,65 +99,67 @@ impl Observer for Recorder {
         self.tally.called(Call::Recvfrom, again);
         if again {
             let part = if self.waits == Waits::Polling { Part::Wait } else { Part::Receive };
-            self.tally.spend(part, took);
-            self.flow(id).again.note(start, took);
+            self.spend(part, took, start + took);
+            self.flow_of(id).again.note(start, took);
             return result;
         }
-        self.tally.spend(Part::Receive, took);
+        self.spend(Part::Receive, took, start + took);
         let turn = self.readiness.turn;
         let waited = if self.waits == Waits::Polling {
-            Waited::polled(std::mem::take(&mut self.flow(id).again), start)
+            Waited::polled(std::mem::take(&mut self.flow_of(id).again), start)
         } else if carried {
             // Left over from its last turn: it has waited for nothing but its neighbours.
-            let flow = self.flow(id);
+            let flow = self.flow_of(id);
             flow.turn = turn;
             let queued = start.saturating_sub(flow.last);
             Waited { queued, method: Method::Carried, ..Waited::SAME_TURN }
-        } else if self.flow(id).turn == turn {
+        } else if self.flow_of(id).turn == turn {
             Waited::SAME_TURN
         } else {
-            self.flow(id).turn = turn;
+            self.flow_of(id).turn = turn;
             self.readied(start)
         };
-        if let Ok(n) = result {
-            count_received(&self.tally, n);
-            if n > 0 {
+        if let Ok(input) = &result {
+            self.came_from(id, input);
+            count_received(&self.tally, input);
+            if input.whole() {
                 self.record(Metric::Wait, waited.wait);
                 if self.waits == Waits::Readiness {
                     self.record(Metric::Queued, waited.queued);
                 }
                 self.record(Metric::Copy, took);
-                self.tell_input(id, waited, took, Call::Recvfrom, n);
+                self.tell_input(id, waited, took, Call::Recvfrom, input.bytes());
             }
         }
         result
     }
 
-    fn receive_waiting(
+    fn receive_waiting<I: Input>(
         &mut self,
         id: Id,
-        call: impl FnOnce() -> io::Result<Received>,
-    ) -> io::Result<usize> {
+        call: impl FnOnce() -> io::Result<I>,
+    ) -> io::Result<I> {
         let Slept { result, realtime, start, took, wake } = self.asleep(call);
         self.tally.called(Call::Recvmsg, is_again(&result));
         if is_interrupted(&result) {
-            self.flow(id).again.note(start, took);
+            self.flow_of(id).again.note(start, took);
         }
-        let received = match result {
-            Ok(received) if received.bytes > 0 => received,
+        let input = match result {
+            Ok(input) if input.whole() => input,
             // The end of file carries no data and no stamp: all of it was waiting.
             other => {
-                self.tally.spend(Part::Wait, took);
-                return other.map(|received| received.bytes);
+                self.spend(Part::Wait, took, start + took);
+                return other;
             }
         };
-        count_received(&self.tally, received.bytes);
-        let before = std::mem::take(&mut self.flow(id).again).inside;
+        self.came_from(id, &input);
+        count_received(&self.tally, &input);
+        let before = std::mem::take(&mut self.flow_of(id).again).inside;
         let slept = Slept { result: (), realtime, start, took, wake };
-        let waited = self.divide(&slept, before, received);
+        let waited = self.divide(&slept, before, input.stamp());
         let copy = took - (waited.wait - before.min(waited.wait));
-        self.tell_input(id, waited, copy, Call::Recvmsg, received.bytes);
-        Ok(received.bytes)
+        self.tell_input(id, waited, copy, Call::Recvmsg, input.bytes());
+        Ok(input)
     }
 
     fn send(
@@ -150,12 +174,12 @@ impl Observer for Recorder {
         let again = is_again(&result);
         self.tally.called(Call::Sendto, again);
         let in_vain = again && self.waits == Waits::Polling;
-        self.tally.spend(if in_vain { Part::Wait } else { Part::Send }, took);
-        let stalled = self.flow(id).stalled;
-        self.flow(id).last = start + took;
-        if stalled != 0 && self.flow(id).turn != self.readiness.turn {
+        self.spend(if in_vain { Part::Wait } else { Part::Send }, took, start + took);
+        let stalled = self.flow_of(id).stalled;
+        self.flow_of(id).last = start + took;
+        if stalled != 0 && self.flow_of(id).turn != self.readiness.turn {
             // The readiness call has told of room: what it ended was not a wait for data.
-            self.flow(id).turn = self.readiness.turn;
+            self.flow_of(id).turn = self.readiness.turn;
             self.readiness.seen += 1;
         }
         if let Ok(n) = result {
@@ -163,9 +187,9 @@ impl Observer for Recorder {
             let room = if stalled == 0 { 0 } else { start.saturating_sub(stalled) };
             self.sent(id, room, took, n);
             // Less than all: from now on it waits for room.
-            self.flow(id).stalled = if n < bytes { start + took } else { 0 };
+            self.flow_of(id).stalled = if n < bytes { start + took } else { 0 };
         } else if again && stalled == 0 {
-            self.flow(id).stalled = start;
+            self.flow_of(id).stalled = start;
         }
         result
     }
@@ -183,7 +207,7 @@ impl Observer for Recorder {
         // One call waits and copies, and nothing divides it: if it slept, it counts as waiting for room.
         let blocked = slept() != before;
         self.tally.called(Call::Sendto, is_again(&result));
-        self.tally.spend(if blocked { Part::Wait } else { Part::Send }, took);
+        self.spend(if blocked { Part::Wait } else { Part::Send }, took, start + took);
         if let Ok(n) = result {
             count_sent(&self.tally, n);
             let (room, copy) = if blocked { (took, 0) } else { (0, took) };
@@ -195,7 +219,8 @@ impl Observer for Recorder {
     fn service<T>(&mut self, work: impl FnOnce() -> T) -> T {
         let start = now();
         let result = work();
-        self.tally.spend(Part::Service, now() - start);
+        let end = now();
+        self.spend(Part::Service, end - start, end);
         result
     }
 
@@ -203,9 +228,9 @@ impl Observer for Recorder {
         self.tally.called(call, false);
     }
 
-    fn opened(&mut self, id: Id, peer: SocketAddr) {
+    fn opened(&mut self, id: Id, peer: &Address) {
         self.tally.add(Count::Connections, 1);
-        let flow = Flow { peer, turn: 0, again: Again::default(), last: 0, stalled: 0 };
+        let flow = Flow::new(*peer);
         let slot = id.slot as usize;
         if slot >= self.flows.len() {
             self.flows.resize(slot + 1, flow);
@@ -220,9 +245,17 @@ impl Observer for Recorder {
         if let Some(count) = end.count() {
             self.tally.add(count, 1);
         }
-        let peer = self.flow(id).peer;
+        let peer = self.flow_of(id).peer;
         if let Some(lines) = &mut self.lines {
             lines.print(&self.tally, format_args!("close {peer}  {}", end.name()));
+        }
+    }
+}
+
+impl Recorder {
+    fn came_from(&mut self, id: Id, input: &impl Input) {
+        if let Some(from) = input.from() {
+            self.flow_of(id).peer = *from;
         }
     }
 }
