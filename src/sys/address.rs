@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -199,7 +199,10 @@ impl PartialEq<SocketAddr> for Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(address) = self.ip() {
-            return SocketAddr::new(address.ip().to_canonical(), address.port()).fmt(f);
+            return match address.ip().to_canonical() {
+                ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()).fmt(f),
+                IpAddr::V6(_) => address.fmt(f),
+            };
         }
         match self.name() {
             [] => f.pad("unnamed"),

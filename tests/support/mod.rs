@@ -104,6 +104,8 @@ pub fn strace_works() -> bool {
 /// How to start a server.
 pub struct Starter {
     command: Command,
+    /// Whether another program stands in front of the server.
+    wrapped: bool,
 }
 
 /// `waitcopy serve MODEL --listen 127.0.0.1:0`, to be extended.
@@ -117,7 +119,7 @@ pub fn wrapped(wrapper: &[&str], model: &str) -> Starter {
     let mut words = wrapper.iter().chain(&server);
     let mut command = Command::new(words.next().unwrap());
     command.args(words);
-    Starter { command }
+    Starter { command, wrapped: !wrapper.is_empty() }
 }
 
 impl Starter {
@@ -150,7 +152,8 @@ impl Starter {
             panic!("no readiness line but {line:?}; {}", errors.join().unwrap());
         };
         let address = address.trim_end().parse().unwrap();
-        Server { child: Some(child), stdout: Some(stdout), errors: Some(errors), address }
+        let wrapped = self.wrapped;
+        Server { child: Some(child), stdout: Some(stdout), errors: Some(errors), address, wrapped }
     }
 }
 
@@ -159,6 +162,7 @@ pub struct Server {
     child: Option<Child>,
     stdout: Option<BufReader<ChildStdout>>,
     errors: Option<thread::JoinHandle<String>>,
+    wrapped: bool,
     pub address: SocketAddr,
 }
 
@@ -180,8 +184,14 @@ impl Server {
     /// The process that listens: the child of a wrapper such as strace, or the process itself.
     pub fn server_pid(&self) -> u32 {
         let pid = self.pid();
-        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-        children.ok().and_then(|text| text.split_whitespace().next()?.parse().ok()).unwrap_or(pid)
+        let child = if self.wrapped { children(pid).first().copied() } else { None };
+        child.unwrap_or(pid)
+    }
+
+    /// The same and its children, who serve under fork, prefork and reuseport.
+    pub fn family(&self) -> Vec<u32> {
+        let server = self.server_pid();
+        [vec![server], children(server)].concat()
     }
 
     pub fn connect(&self) -> TcpStream {
@@ -197,19 +207,22 @@ impl Server {
         waitcopy::sys::kill(self.server_pid(), signal).unwrap();
     }
 
-    /// CPU time of the listening process so far.
+    /// CPU time of the server's processes so far.
     pub fn cpu(&self) -> Duration {
-        waitcopy::sys::process_cpu_time(self.server_pid()).unwrap()
+        // One that has ended since it was listed counts no more.
+        let time = |pid| waitcopy::sys::process_cpu_time(pid).unwrap_or_default();
+        self.family().into_iter().map(time).sum()
     }
 
-    /// Resident set of the listening process now, in KiB.
+    /// Resident set of the server's largest process now, in KiB.
     pub fn rss_kib(&self) -> u64 {
-        proc_status(self.server_pid(), "VmRSS:")
+        self.family().into_iter().map(|pid| proc_status(pid, "VmRSS:")).max().unwrap()
     }
 
-    /// Descriptors that the listening process has open.
+    /// Descriptors that the server's processes have open.
     pub fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.server_pid())).unwrap().count()
+        let count = |pid| std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
+        self.family().into_iter().map(count).sum()
     }
 
     /// SIGTERM, and how it ended.
@@ -237,10 +250,10 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // Behind a wrapper the server would outlive it: a killed strace lets its child go on.
-        let server = self.child.as_ref().map(|_| self.server_pid());
+        let family = self.child.as_ref().map_or(Vec::new(), |_| self.family());
         if let Some(child) = &mut self.child {
-            if let Some(server) = server {
-                let _ = waitcopy::sys::kill(server, 9);
+            for process in family {
+                let _ = waitcopy::sys::kill(process, 9);
             }
             let _ = child.kill();
             let _ = child.wait();
@@ -272,9 +285,17 @@ impl Ended {
     }
 }
 
+/// The processes that a process has made and not waited for.
+fn children(pid: u32) -> Vec<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let numbers = text.unwrap_or_default();
+    numbers.split_whitespace().map(|number| number.parse().unwrap()).collect()
+}
+
+/// A figure of a process; 0 when it has ended.
 fn proc_status(pid: u32, field: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with(field)).unwrap_or("? 0");
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
