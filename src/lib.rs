@@ -48,6 +48,7 @@ pub mod model;
 pub mod net;
 pub mod phase;
 pub mod service;
+pub mod socketserver;
 pub mod stop;
 #[allow(unsafe_code)]
 pub mod sys;

@@ -8,8 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 use support::{PATIENCE, exchange, watchdog};
-use waitcopy::model::{Who, CATALOGUE, Model, Serve};
-use waitcopy::net::{Clients, Bind, Endpoint, Front, Settings};
+use waitcopy::model::{CATALOGUE, Model, Serve, Who};
+use waitcopy::net::{Bind, Clients, Endpoint, Front, Settings};
 use waitcopy::phase::{Counting, Observer, Recorder, Tally};
 use waitcopy::service::Upper;
 use waitcopy::stop::Stop;
@@ -57,7 +57,8 @@ fn a_thousand_requests_more_allocate_nothing_more() {
     watchdog(PATIENCE, || {
         let _alone = DESCRIPTORS.lock().unwrap_or_else(PoisonError::into_inner);
         // What other flows allocate is not counted here: a test's figures are its thread's.
-        for Model { name, run, waits, .. } in CATALOGUE.iter().filter(|model| model.who == Who::One) {
+        for Model { name, run, waits, .. } in CATALOGUE.iter().filter(|model| model.who == Who::One)
+        {
             let counting =
                 |n| allocated_while(run.counting, &mut Counting(tally()), converse(n)).count_total;
             assert!(counting(1001) <= counting(1) + DRAIN, "{name}, counting");

@@ -73,7 +73,11 @@ pub(super) static COMMANDS: [Command; 5] = [
                 "thread-pool, prefork: flows [64]; reuseport: flows [one per core]",
             ),
             option("queue", "N", "thread-pool: clients that may wait for a worker [as workers]"),
-            option("when-full", "HOW", "thread-pool, queue full: wait (in the backlog) or refuse [wait]"),
+            option(
+                "when-full",
+                "HOW",
+                "thread-pool, queue full: wait (in the backlog) or refuse [wait]",
+            ),
             option("queue-timeout", "DURATION", "thread-pool: turn away who waits for so long"),
             option("pause", "DURATION", "nonblocking only: sleep between two rounds"),
             option("drain", "DURATION", "at a stop, time for what is in flight [10s]"),

@@ -79,7 +79,9 @@ pub fn converse(
         }
         let came = match link {
             Link::Stream(socket) => exchange(socket, server, message, &mut reply).map(|()| true)?,
-            Link::Datagram(socket, patience) => ask(socket, server, message, *patience, &mut reply)?,
+            Link::Datagram(socket, patience) => {
+                ask(socket, server, message, *patience, &mut reply)?
+            }
         };
         if came {
             output.write_all(&reply)?;

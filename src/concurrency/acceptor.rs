@@ -1,8 +1,8 @@
 //! Takes requests from the front, one at a time, and hears of everything else that its flow waits for: the stop, children
 //! that end, a pool that has room again. On epoll, so that each costs the same however many there are.
 
-use super::{Client, Letter, Limits, Task, Work};
 use super::admission::{Admission, Pass};
+use super::{Client, Letter, Limits, Task, Work};
 use crate::failure::{During, Failure};
 use crate::net::{Accepted, Front, Taken, interrupted_is_none};
 use crate::phase::{Call, Count, Id, Observer};
@@ -140,6 +140,7 @@ impl<'l> Acceptor<'l> {
                 Id::LISTENER => {
                     if let Some(task) = self.take(work, observer)? {
                         self.taken += 1;
+                        work.took();
                         return Ok(Event::Task(task));
                     }
                 }
@@ -155,7 +156,8 @@ impl<'l> Acceptor<'l> {
         timeout: Option<Duration>,
     ) -> Result<Option<Id>, Failure> {
         let mut events = [EpollEvent::EMPTY];
-        let ready = observer.wait(Call::EpollWait, || self.epoll().epoll_wait(&mut events, timeout));
+        let ready =
+            observer.wait(Call::EpollWait, || self.epoll().epoll_wait(&mut events, timeout));
         let ready = interrupted_is_none(ready, observer).during("epoll_wait", "")?;
         Ok((ready > 0).then(|| Id::of_token(events[0].token())))
     }

@@ -47,7 +47,10 @@ impl Admission {
         if let Some(ip) = ip {
             let from = inside.of.entry(ip).or_insert(0);
             if *from >= self.per_peer {
-                return Err(format!("{} connections from one address are the limit", self.per_peer));
+                return Err(format!(
+                    "{} connections from one address are the limit",
+                    self.per_peer
+                ));
             }
             *from += 1;
         }

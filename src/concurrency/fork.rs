@@ -7,8 +7,8 @@
 //!   are left alone. At the stop children get SIGTERM and drain, and SIGKILL half a second after the deadline.
 
 use super::acceptor::{Acceptor, Event};
-use super::task::run;
 use super::child::{self, Family, ended};
+use super::task::run;
 use super::{Limits, Pass, Task, Work, single_threaded};
 use crate::failure::{During, Failure};
 use crate::net::{Front, Slab};
@@ -70,14 +70,15 @@ impl Parent<'_> {
         let peer = *task.peer();
         let mut task = Some(task);
         observer.called(Call::Clone);
-        let started = child::start(self.single, &*observer, stop, Waits::InCall, |observer, stop| {
-            // The child's copies of what is the parent's.
-            self.acceptor.give_up();
-            self.children = Slab::default();
-            if let Some(task) = task.take() {
-                run(task, work, observer, stop);
-            }
-        });
+        let started =
+            child::start(self.single, &*observer, stop, Waits::InCall, |observer, stop| {
+                // The child's copies of what is the parent's.
+                self.acceptor.give_up();
+                self.children = Slab::default();
+                if let Some(task) = task.take() {
+                    run(task, work, observer, stop);
+                }
+            });
         // The parent's copy of the connection is closed here.
         let pass = task.map(Task::into_pass);
         let watched = started.during("fork", peer).and_then(|child| {

@@ -97,9 +97,8 @@ fn single_threaded() -> Result<sys::SingleThreaded, Failure> {
 
 /// What only a single acceptor can do is refused where there are several.
 fn refuse_for_several(limits: &Limits) -> Result<(), Failure> {
-    let refuse = |why: &str| {
-        Err(Failure::new("serve", "", io::Error::new(io::ErrorKind::Unsupported, why)))
-    };
+    let refuse =
+        |why: &str| Err(Failure::new("serve", "", io::Error::new(io::ErrorKind::Unsupported, why)));
     if limits.per_peer.is_some() {
         return refuse("a limit per peer needs one acceptor, and here every worker accepts");
     }

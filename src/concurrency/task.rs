@@ -95,6 +95,9 @@ pub trait Work<O: Observer>: Sync {
         true
     }
 
+    /// A request was taken, in the flow that accepts.
+    fn took(&self) {}
+
     /// The acceptor has come round: a request was taken, or nothing happened for a while.
     fn turned(&self) {}
 

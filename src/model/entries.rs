@@ -28,9 +28,9 @@ const fn waits_by(call: Call) -> Step {
 const ACCEPTOR_WAITS: Step = step(Call::EpollWait, On::Set, Phase::Wait, Per::Connection);
 const START: Step = step(Call::Clone, On::Front, Phase::Open, Per::Connection);
 
-const FRONT_IS_LEVEL: &str = "datagrams come to the front, which is level-triggered here: it would be epoll";
-const ONE_QUEUE: &str =
-    "N children would take from one queue, as thread-pool does; reuseport gives each a queue of its own";
+const FRONT_IS_LEVEL: &str =
+    "datagrams come to the front, which is level-triggered here: it would be epoll";
+const ONE_QUEUE: &str = "N children would take from one queue, as thread-pool does; reuseport gives each a queue of its own";
 const NO_REUSEPORT: &str = "SO_REUSEPORT spreads IP addresses; a Unix path belongs to one socket";
 
 /// Every model, in the order of the notes and of Stevens.

@@ -135,12 +135,7 @@ impl Drop for OwnPath {
 
 /// Takes over a path whose server is gone. A socket that answers is never touched, nor is anything that is no socket.
 /// The directory is locked meanwhile: of two servers that start at once, one takes the dead path and the other finds it alive.
-fn reclaim(
-    socket: &OwnedFd,
-    address: &Address,
-    kind: Kind,
-    in_use: io::Error,
-) -> io::Result<()> {
+fn reclaim(socket: &OwnedFd, address: &Address, kind: Kind, in_use: io::Error) -> io::Result<()> {
     let Some(path) = address.path() else { return Err(in_use) };
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -174,7 +169,9 @@ fn hint(error: &io::Error, transport: Transport) -> Option<&'static str> {
         io::ErrorKind::AddrInUse => {
             Some("another server has it: choose another --listen ADDR, or port 0 for a free one")
         }
-        io::ErrorKind::PermissionDenied if unix => Some("the directory does not let you create files"),
+        io::ErrorKind::PermissionDenied if unix => {
+            Some("the directory does not let you create files")
+        }
         io::ErrorKind::NotFound => Some("the directory does not exist"),
         io::ErrorKind::PermissionDenied => {
             Some("ports below net.ipv4.ip_unprivileged_port_start (1024) need privileges")

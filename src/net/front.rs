@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 /// The front of a server. A model's one loop serves both kinds.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Front {
     /// Clients are accepted, and each has a connection.
     Stream(Listener),
@@ -53,6 +53,16 @@ impl Front {
             Self::Stream(listener) => listener.endpoint(),
             Self::Datagram(socket) => socket.endpoint(),
         }
+    }
+
+    /// Whether the kernel stamps what is received.
+    #[must_use]
+    pub fn stamped(&self) -> bool {
+        let options = match self {
+            Self::Stream(listener) => listener.options(),
+            Self::Datagram(socket) => socket.options(),
+        };
+        options.stamps && self.endpoint().transport().stamps()
     }
 
     /// `O_NONBLOCK`, for every model but `blocking`: a client may be gone again between

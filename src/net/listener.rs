@@ -8,16 +8,17 @@ use crate::stop::Stop;
 use crate::sys::{self, AcceptFailure, Address, Clock};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the listener is left alone when descriptors or memory are short. Long enough to
 /// cost nothing (20 tries a second), short enough that nobody notices the recovery.
 const REST: Duration = Duration::from_millis(50);
 
-/// A bound and listening socket.
-#[derive(Debug)]
+/// A bound and listening socket; a clone is the same socket.
+#[derive(Clone, Debug)]
 pub struct Listener {
-    bound: Bound,
+    bound: Arc<Bound>,
     /// `CLOCK_MONOTONIC`: not to be asked again before.
     rests_until: Option<Duration>,
 }
@@ -43,7 +44,7 @@ impl Listener {
     pub fn bind(endpoint: Endpoint, options: &Bind) -> Result<Self, Failure> {
         let bound = Bound::new(endpoint, options)?;
         bound.listen(options.backlog)?;
-        Ok(Self { bound, rests_until: None })
+        Ok(Self { bound: Arc::new(bound), rests_until: None })
     }
 
     /// Where it listens, with the port that port 0 became.
@@ -63,7 +64,7 @@ impl Listener {
     /// # Errors
     /// Only when the listener itself is broken.
     pub fn accept<O: Observer>(&mut self, observer: &mut O) -> Result<Accepted, Failure> {
-        let result = observer.accept(|| sys::accept4(&self.bound));
+        let result = observer.accept(|| sys::accept4(&*self.bound));
         self.classify(result, observer)
     }
 
@@ -76,7 +77,7 @@ impl Listener {
         observer: &mut O,
         stop: &Stop,
     ) -> Result<Accepted, Failure> {
-        let socket = &self.bound;
+        let socket = &*self.bound;
         let result = observer.accept(|| stop.interruptible(socket, || sys::accept4(socket)));
         self.classify(result, observer)
     }

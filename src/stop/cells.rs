@@ -31,8 +31,7 @@ impl Cells {
             places.made - 1
         });
         let (chunk, _) = locate(place);
-        self.chunks[chunk]
-            .get_or_init(|| (0..FIRST << chunk).map(|_| Published::new()).collect());
+        self.chunks[chunk].get_or_init(|| (0..FIRST << chunk).map(|_| Published::new()).collect());
         place
     }
 

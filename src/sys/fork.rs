@@ -121,8 +121,6 @@ impl AsFd for Child {
 /// `EBUSY` in a race with open(2).
 pub fn dup3(from: impl AsFd, onto: &OwnedFd) -> io::Result<()> {
     // SAFETY: the call touches no memory of ours; `onto` stays open and stays owned by whoever owns it.
-    check(unsafe {
-        libc::dup3(from.as_fd().as_raw_fd(), onto.as_raw_fd(), libc::O_CLOEXEC)
-    })
-    .map(drop)
+    check(unsafe { libc::dup3(from.as_fd().as_raw_fd(), onto.as_raw_fd(), libc::O_CLOEXEC) })
+        .map(drop)
 }
