@@ -14,7 +14,7 @@ with = @.ci/deps rust $(1) --
 
 # Loader and runtime also make calls: the filter shows nothing before the first
 # socket(). Patterns, since not every machine has every variant of a call.
-TRACE = %network,/select,/poll,/eventfd,/signalfd,/nanosleep,close,fcntl,ioctl
+TRACE = %network,/select,/poll,/eventfd,/signalfd,/nanosleep,/^clone,/fork$$,wait4,/pidfd,close,fcntl,ioctl
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { sub("%", "<model>", $$1); printf "%-16s %s\n", $$1, $$2 }' Makefile
@@ -53,6 +53,9 @@ test: ## the tests, under 5 minutes on two cores (ARGS='--test NAME')
 test-all: ## the same and the long ones
 	@$(MAKE) --no-print-directory test WAITCOPY_LONG=1
 
+bench: ## paired measurements beside Python's socketserver, 5 minutes (ARGS='-- pool threads reuseport fork idle')
+	$(call with,python3) cargo bench --locked --bench paired $(ARGS)
+
 lint: ## rustfmt, clippy and rustdoc; warnings are errors
 	$(call with,lint) cargo fmt --check
 	$(call with,lint) cargo clippy --all-targets --locked -- -D warnings
@@ -71,4 +74,4 @@ $(BIN):
 	@$(MAKE) --no-print-directory build
 
 FORCE:
-.PHONY: help deps build run can-trace client test test-all lint clean install FORCE
+.PHONY: help deps build run can-trace client test test-all bench lint clean install FORCE

@@ -1,24 +1,28 @@
 //! Every Unix I/O model as a real server, with the two phases of each I/O, **waiting** for the data
 //! and **copying** it, made visible and measured.
 //!
-//! # The house
+//! # The notes' server
 //!
-//! An upper floor uses lower ones, never the other way.
+//! All of it: upper-case letters, a thread per client. [`socketserver`] says what else there is.
 //!
-//! ```text
-//! 5  cli/       one file per command; one table of flags makes parser and help
-//! 4  lab/       compare: runs models as child processes and shows what they did
-//! 3  client/    the line client (the notes' `>>:`), the load generator
-//! 2  model/     how one flow of control waits and copies: a file per I/O model
-//! 1  net/       endpoint, listener, connections, slab with generations, drain
-//!    phase/     wait and copy: observer, recorder, histogram, report
-//!    service.rs what a server answers;  stop.rs how it ends;  failure.rs, json.rs
-//! 0  sys/       every unsafe line; one wrapper per system call
+//! ```no_run
+//! use std::io::{Read, Write};
+//! use waitcopy::socketserver::{Connection, tcp};
+//!
+//! fn main() -> Result<(), waitcopy::failure::Failure> {
+//!     tcp("127.0.0.1:8080").threads().bind(|client: &mut Connection<'_>| {
+//!         let mut data = [0; 1024];
+//!         while let n @ 1.. = client.read(&mut data)? {
+//!             client.write_all(&data[..n].to_ascii_uppercase())?;
+//!         }
+//!         Ok(())
+//!     })?.serve_forever()
+//! }
 //! ```
 //!
-//! `docs/architecture.md` has a sentence for each room and the way of one request through the house.
+//! # A model
 //!
-//! # A server
+//! How one flow of control waits and copies, for a service that never blocks:
 //!
 //! ```
 //! use std::time::Duration;
@@ -36,6 +40,25 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # The house
+//!
+//! An upper floor uses lower ones, never the other way.
+//!
+//! ```text
+//! 5  cli/           one file per command; one table of flags makes parser and help
+//! 4  lab/           compare: runs models as child processes and shows what they did
+//! 3  socketserver/  request handlers over TCP, UDP, Unix  x  threads, pool, fork, ...
+//!    client/        the line client (the notes' `>>:`), the load generator
+//! 2  model/         how ONE flow of control waits and copies: a file per I/O model
+//!    concurrency/   WHO runs it: one, threads, pool, fork, prefork, reuseport
+//! 1  net/           endpoint, listener, datagrams, connections, slab with generations, drain
+//!    phase/         wait and copy: observer, recorder, histogram, report
+//!    service.rs     what a server answers;  stop.rs how it ends;  failure.rs, json.rs
+//! 0  sys/           every unsafe line; one wrapper per system call
+//! ```
+//!
+//! `docs/architecture.md` has a sentence for each room and the way of one request through the house.
 #![deny(unsafe_code)]
 
 pub mod cli;

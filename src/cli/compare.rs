@@ -80,6 +80,6 @@ fn plan(parsed: &Parsed) -> Result<Plan, Exit> {
     })?;
     let duration = parsed.duration("duration").map_err(Exit::usage)?;
     let size = parsed.number("size", 1).map_err(Exit::usage)?.unwrap_or(64);
-    let duration = duration.unwrap_or(Duration::from_secs(2));
+    let duration = duration.unwrap_or(Duration::from_millis(1500));
     Ok(Plan { models, connections, duration, size, cores: compare::two_cores() })
 }

@@ -91,7 +91,7 @@ pub(super) static COMMANDS: [Command; 5] = [
     },
     Command {
         name: "client",
-        usage: "[ADDR]",
+        usage: "[ADDR] [OPTIONS]",
         about: "the notes' client: send lines, print the replies",
         operands: 1,
         flags: &[
@@ -110,7 +110,7 @@ pub(super) static COMMANDS: [Command; 5] = [
         operands: usize::MAX,
         flags: &[
             option("connections", "N,N", "how many clients, each count in turn [1,32]"),
-            option("duration", "DURATION", "of each measurement of the rate [2s]"),
+            option("duration", "DURATION", "of each measurement of the rate [1.5s]"),
             option("size", "BYTES", "of each message [64]"),
             JSON,
         ],

@@ -15,7 +15,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(super) enum Event {
     /// A request, to be served by whoever.
-    Task(Task),
+    Task(Box<Task>),
     /// Something else that was put into the set is ready.
     Ready(Id),
     /// Nothing has happened for as long as the caller asked.
@@ -141,7 +141,7 @@ impl<'l> Acceptor<'l> {
                     if let Some(task) = self.take(work, observer)? {
                         self.taken += 1;
                         work.took();
-                        return Ok(Event::Task(task));
+                        return Ok(Event::Task(Box::new(task)));
                     }
                 }
                 id => return Ok(Event::Ready(id)),

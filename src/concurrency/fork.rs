@@ -34,7 +34,7 @@ pub fn serve<W: Work<O>, O: Observer>(
     let mut parent = Parent { single, acceptor, children: Slab::default() };
     let ended = loop {
         match parent.acceptor.next(work, observer, stop, None) {
-            Ok(Event::Task(task)) => parent.start(task, work, observer, stop),
+            Ok(Event::Task(task)) => parent.start(*task, work, observer, stop),
             Ok(Event::Ready(id)) => parent.reap(id, observer),
             Ok(Event::Idle) => {}
             Ok(Event::Over) => break Ok(()),

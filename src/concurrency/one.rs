@@ -41,7 +41,7 @@ pub(super) fn in_turn<W: Work<O>, O: Observer>(
         let event = acceptor.next(work, observer, stop, None)?;
         observer.waits_by(Waits::InCall);
         match event {
-            Event::Task(task) => run(task, work, observer, stop),
+            Event::Task(task) => run(*task, work, observer, stop),
             Event::Ready(_) | Event::Idle => {}
             Event::Over => break,
         }

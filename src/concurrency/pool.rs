@@ -88,7 +88,7 @@ fn accept<W: Work<O>, O: Observer>(
             Event::Task(task) if workers.full == Full::Refuse && pool.is_full() => {
                 refuse(&task, "all workers are taken, and the queue is full", observer);
             }
-            Event::Task(task) => pool.push(task, observer.moment()),
+            Event::Task(task) => pool.push(*task, observer.moment()),
             Event::Ready(BELL) => pool.answer_bell(),
             Event::Ready(_) | Event::Idle => {}
             Event::Over => return Ok(()),

@@ -34,7 +34,7 @@ pub fn serve<W: Work<O>, O: Observer>(
     thread::scope(|scope| {
         let ended = loop {
             match acceptor.next(work, observer, stop, None) {
-                Ok(Event::Task(task)) => start(scope, task, with, observer),
+                Ok(Event::Task(task)) => start(scope, *task, with, observer),
                 Ok(Event::Ready(_) | Event::Idle) => {}
                 Ok(Event::Over) => break Ok(()),
                 Err(failure) => break Err(failure),

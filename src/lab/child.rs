@@ -24,11 +24,11 @@ pub struct Server {
 
 impl Server {
     /// Starts this same program as a server and waits for its readiness line. With `record`, the
-    /// server records its phases.
+    /// server records its phases; with `core`, it and all that it starts run there.
     ///
     /// # Errors
     /// A sentence: it could not be started, or ended without listening, and what it said.
-    pub fn start(model: &str, record: bool) -> Result<Self, String> {
+    pub fn start(model: &str, record: bool, core: Option<usize>) -> Result<Self, String> {
         let program = std::env::current_exe().map_err(|e| sentence("own path", &e))?;
         let report = record.then(|| {
             let name = format!("waitcopy-{}-{model}.json", std::process::id());
@@ -40,6 +40,9 @@ impl Server {
             command.arg("--report").arg(path);
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if let Some(core) = core {
+            sys::run_on(&mut command, core);
+        }
         let mut child = sys::die_with_parent(&mut command)
             .spawn()
             .map_err(|e| sentence(&format!("serve {model}"), &e))?;

@@ -155,15 +155,11 @@ fn pass(
     connections: usize,
     record: bool,
 ) -> Result<(Outcome, Option<Value>), String> {
-    let server = Server::start(model.name, record)?;
-    if let Some([generator, serving]) = plan.cores {
-        let pin = |process, core| {
-            let pinned = sys::sched_setaffinity(process, core);
-            pinned.during("sched_setaffinity", format_args!("core {core}"))
-        };
-        pin(0, generator)
-            .and_then(|()| pin(server.process(), serving))
-            .map_err(|e| e.to_string())?;
+    let server = Server::start(model.name, record, plan.cores.map(|[_, serving]| serving))?;
+    if let Some([generator, _]) = plan.cores {
+        let pinned = sys::sched_setaffinity(0, generator);
+        let named = pinned.during("sched_setaffinity", format_args!("core {generator}"));
+        named.map_err(|failure| failure.to_string())?;
     }
     let duration = if record { plan.duration / 3 } else { plan.duration };
     let load = Load { server: server.endpoint(), connections, size: plan.size, duration };

@@ -99,7 +99,10 @@ impl Endpoint {
                 io::ErrorKind::InvalidInput => wrong("a path is expected, without NUL bytes"),
                 _ => wrong("a Unix address has 107 bytes at most"),
             })?;
-            return Ok(vec![Self::of(transport, address).unwrap_or(Self::Unix(address))]);
+            return Ok(vec![match transport {
+                Transport::Unixgram => Self::Unixgram(address),
+                _ => Self::Unix(address),
+            }]);
         }
         let of = |address: SocketAddr| match transport {
             Transport::Udp => Self::Udp(address),

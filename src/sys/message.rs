@@ -121,11 +121,11 @@ fn control_messages(message: &libc::msghdr) -> Option<Duration> {
                 stamp = Some(duration(time));
             }
             (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
-                let before = data as usize - next as usize;
-                let count = (header.cmsg_len as usize - before) / size_of::<libc::c_int>();
-                for at in 0..count {
-                    // SAFETY: a message of this type carries ints up to its length (unix(7)).
-                    let fd = unsafe { data.cast::<libc::c_int>().add(at).read_unaligned() };
+                let len = header.cmsg_len as usize - (data as usize - next as usize);
+                // SAFETY: a message of this type carries ints up to its length (unix(7)).
+                let numbers = unsafe { std::slice::from_raw_parts(data, len) };
+                for number in numbers.chunks_exact(size_of::<libc::c_int>()) {
+                    let fd = libc::c_int::from_ne_bytes(number.try_into().unwrap_or_default());
                     // SAFETY: the kernel has just made this descriptor and nobody else owns it.
                     drop(unsafe { OwnedFd::from_raw_fd(fd) });
                 }

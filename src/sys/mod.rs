@@ -42,7 +42,7 @@ pub use message::{Packet, Received, recvfrom, recvmsg, recvmsg_from, sendto};
 pub use mmap::Shared;
 pub use poll::{PollFd, poll, ppoll};
 pub use probe::{io_uring_setup, uname_release};
-pub use process::{die_with_parent, end_with_parent, getppid, kill};
+pub use process::{die_with_parent, end_with_parent, getppid, kill, run_on};
 pub use published::Published;
 pub use rlimit::{Limit, getrlimit, setrlimit};
 pub use select::{FD_SETSIZE, FdSet, OverLimit, select};

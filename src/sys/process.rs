@@ -45,3 +45,10 @@ pub fn die_with_parent(command: &mut Command) -> &mut Command {
     // async-signal-safe; it takes no lock and allocates nothing.
     unsafe { command.pre_exec(in_child) }
 }
+
+/// Has the child run on one core from its first instruction on, and all that it starts with it (sched_setaffinity(2)).
+pub fn run_on(command: &mut Command, core: usize) -> &mut Command {
+    // SAFETY: between fork and exec the closure makes one system call, on memory of its own stack; it takes no lock and
+    // allocates nothing.
+    unsafe { command.pre_exec(move || super::sched_setaffinity(0, core)) }
+}
