@@ -225,3 +225,82 @@ pub static CATALOGUE: [Model; 11] = [
         run: Run { counting: pairs::reuseport, recording: pairs::reuseport },
     },
 ];
+
+/// The model of that name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Model> {
+    CATALOGUE.iter().find(|model| model.name == name)
+}
+
+/// The name that was perhaps meant: at most two letters away.
+#[must_use]
+pub fn suggest(name: &str) -> Option<&'static str> {
+    let near = CATALOGUE.iter().map(|model| (distance(name, model.name), model.name)).min()?;
+    (near.0 <= 2).then_some(near.1)
+}
+
+/// Levenshtein's distance.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CATALOGUE, find, suggest};
+    use crate::net::Transport;
+
+    #[test]
+    fn names_are_found_and_near_misses_suggested() {
+        for model in &CATALOGUE {
+            assert!(find(model.name).is_some_and(|found| std::ptr::eq(found, model)));
+            assert_eq!(suggest(model.name), Some(model.name));
+        }
+        assert_eq!(suggest("epol"), Some("epoll"));
+        assert_eq!(suggest("slect"), Some("select"));
+        assert_eq!(suggest("kqueue"), None);
+    }
+
+    #[test]
+    fn calls_per_request_are_those_of_the_files() {
+        let calls = |name| find(name).unwrap().calls_per_request();
+        assert_eq!(["blocking", "select", "poll", "epoll", "epoll-et"].map(calls), [2, 3, 3, 3, 3]);
+    }
+
+    #[test]
+    fn every_transport_is_served_or_refused_with_a_sentence() {
+        for model in &CATALOGUE {
+            assert!(model.serves(Transport::Tcp).is_ok());
+            for (_, why) in model.refuses {
+                assert!(why.len() > 20 && !why.ends_with('.'), "{}: {why}", model.name);
+            }
+            // A datagram needs a receive and a send and nothing of a connection.
+            let calls = model.steps_on(Transport::Udp).map(|step| step.call.name());
+            let calls: Vec<_> = calls.collect();
+            assert!(calls.contains(&"recvfrom") && calls.contains(&"sendto"), "{calls:?}");
+            assert!(!calls.contains(&"close") && !calls.contains(&"accept4"), "{calls:?}");
+        }
+    }
+
+    #[test]
+    fn a_grammar_names_only_calls_of_its_steps() {
+        for model in &CATALOGUE {
+            assert!(!super::super::grammar::matches(model.grammar, &["nothing"]));
+            let signs = ['(', ')', '|', '*', '+', '?', ' '];
+            for word in model.grammar.split(signs).filter(|word| !word.is_empty()) {
+                let family = word.split(':').next().unwrap();
+                let known = model.steps.iter().any(|step| step.call.name() == family);
+                assert!(known, "{}: {word}", model.name);
+            }
+        }
+    }
+}

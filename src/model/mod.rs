@@ -35,8 +35,8 @@ pub mod pairs;
 pub mod poll;
 pub mod select;
 
-pub use catalogue::{Model, On, Per, Phase, Run, Serve, Step, Who, find, suggest};
-pub use entries::CATALOGUE;
+pub use catalogue::{Model, On, Per, Phase, Run, Serve, Step, Who};
+pub use entries::{CATALOGUE, find, suggest};
 
 // What every model file needs, in one place.
 use crate::failure::{During, Failure};

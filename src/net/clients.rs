@@ -1,5 +1,6 @@
 //! The connections of one flow of control: admitted, looked after in turns, drained at the stop.
 
+use super::idle::{Idle, TICK, ticks};
 use super::{Accepted, Connection, Front, Listener, Settings, Slab, Taken, Turn};
 use crate::failure::Failure;
 use crate::phase::{Call, Count, End, Id, Observer};
@@ -21,9 +22,6 @@ pub enum Mode {
 /// Clients taken in per turn: a storm of them must not starve those who are in.
 const ADMITTED_PER_TURN: usize = 64;
 
-/// One tick of the idle clock. A `u32` of them lasts 497 days.
-const TICK: Duration = Duration::from_millis(10);
-
 /// The connections, by [`Id`], and the one receive buffer that they share.
 #[derive(Debug)]
 pub struct Clients {
@@ -39,23 +37,6 @@ pub struct Clients {
     until: Option<Duration>,
 }
 
-/// `--idle-timeout`.
-#[derive(Debug)]
-struct Idle {
-    limit: Duration,
-    /// When the clock began, on `CLOCK_MONOTONIC`.
-    zero: Duration,
-    /// No connection is over its time before this tick.
-    next: u32,
-}
-
-impl Idle {
-    /// Ticks since the clock began. Only a server with `--idle-timeout` pays for it.
-    fn now(&self) -> u32 {
-        ticks(sys::clock_gettime(Clock::Monotonic).saturating_sub(self.zero))
-    }
-}
-
 impl Clients {
     /// Bytes that an idle connection costs in this process: its place in the table. Nothing else is
     /// allocated for it.
@@ -64,13 +45,12 @@ impl Clients {
     /// No clients yet.
     #[must_use]
     pub fn new(settings: &Settings, mode: Mode) -> Self {
-        let zero = || sys::clock_gettime(Clock::Monotonic);
         Self {
             slab: Slab::default(),
             mode,
             most: settings.max_connections.unwrap_or(usize::MAX),
             scratch: vec![0; settings.buffer].into_boxed_slice(),
-            idle: settings.idle_timeout.map(|limit| Idle { limit, zero: zero(), next: 0 }),
+            idle: settings.idle_timeout.map(Idle::new),
             local: false,
             request_timeout: settings.request_timeout,
             until: None,
@@ -409,10 +389,6 @@ impl Clients {
         let turn = connection.turn(id, &mut self.scratch[..most], service, observer);
         self.after(id, turn, observer)
     }
-}
-
-fn ticks(time: Duration) -> u32 {
-    u32::try_from(time.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX / 4)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod datagrams;
 mod drain;
 mod endpoint;
 mod front;
+mod idle;
 mod listener;
 mod slab;
 

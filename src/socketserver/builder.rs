@@ -1,6 +1,6 @@
 //! What a server shall be: its transport, who serves, its limits.
 
-use super::connection::{StreamHandler, StreamWork};
+use super::connection::{StreamHandler, StreamWork, Times};
 use super::datagram::{DatagramHandler, DatagramWork};
 use super::{Hooks, Server};
 use crate::concurrency::{Limits, Trouble};
@@ -35,14 +35,6 @@ pub struct Builder<K> {
     pub(super) hooks: Hooks,
     amplifies: bool,
     kind: PhantomData<fn() -> K>,
-}
-
-/// The time-outs of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Times {
-    pub(super) idle: Option<Duration>,
-    pub(super) request: Option<Duration>,
-    pub(super) linger: Duration,
 }
 
 /// A server of connections over IP: `127.0.0.1:8080`, `[::]:8080` (IPv6 and IPv4), `localhost:0`.

@@ -1,6 +1,5 @@
 //! Handlers of connections, and the connection that they get.
 
-use super::builder::Times;
 use super::{Hooks, finally};
 use crate::concurrency::{Client, Task, Trouble, Work};
 use crate::phase::{Call, Count, End, Id, Observer};
@@ -41,6 +40,14 @@ impl<F: FnMut(&mut Connection<'_>) -> io::Result<()> + Clone + Send + Sync> Stre
     fn handle(&mut self, request: &mut Connection<'_>) -> io::Result<()> {
         self(request)
     }
+}
+
+/// The time-outs of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    pub(super) idle: Option<Duration>,
+    pub(super) request: Option<Duration>,
+    pub(super) linger: Duration,
 }
 
 /// Bytes read ahead for [`BufRead`].
