@@ -20,12 +20,12 @@ pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
     let server = sys::getpeername(&socket).ok().and_then(|name| Endpoint::of(transport, name));
     let server = server.unwrap_or(endpoints[0]);
     let link = match transport.kind() {
-        Kind::Stream => Link::Stream(&socket),
-        Kind::Datagram => Link::Datagram(&socket, timeout.unwrap_or(Duration::from_secs(2))),
+        Kind::Stream => Link::Stream(socket),
+        Kind::Datagram => Link::Datagram(socket, timeout.unwrap_or(Duration::from_secs(2))),
     };
     let (input, output) = (io::stdin(), io::stdout());
     let prompt = input.is_terminal() && output.is_terminal();
-    let lost = converse(&link, server, &mut input.lock(), &mut output.lock(), prompt);
+    let lost = converse(link, server, &mut input.lock(), &mut output.lock(), prompt);
     match lost {
         Ok(0) => Ok(()),
         Ok(lost) => Err(Exit::failed(format!("{lost} of the datagrams got no reply"))),

@@ -16,11 +16,11 @@ const PROMPT: &[u8] = b">>:";
 
 /// What the lines travel over.
 #[derive(Debug)]
-pub enum Link<'s> {
+pub enum Link {
     /// A connection.
-    Stream(&'s OwnedFd),
+    Stream(OwnedFd),
     /// A connected datagram socket, and how long a reply is waited for.
-    Datagram(&'s OwnedFd, Duration),
+    Datagram(OwnedFd, Duration),
 }
 
 /// Why a conversation ended early.
@@ -52,13 +52,13 @@ impl From<io::Error> for Trouble {
 /// # Errors
 /// See [`Trouble`].
 pub fn converse(
-    link: &Link<'_>,
+    mut link: Link,
     server: Endpoint,
     input: &mut impl BufRead,
     output: &mut impl Write,
     prompt: bool,
 ) -> Result<u64, Trouble> {
-    let (Link::Stream(socket) | Link::Datagram(socket, _)) = link;
+    let (Link::Stream(socket) | Link::Datagram(socket, _)) = &link;
     sys::set_nonblocking(socket, true).during("fcntl", server)?;
     let (mut line, mut reply, mut lost) = (Vec::new(), Vec::new(), 0);
     loop {
@@ -77,7 +77,7 @@ pub fn converse(
         if message.is_empty() {
             continue;
         }
-        let came = match link {
+        let came = match &link {
             Link::Stream(socket) => exchange(socket, server, message, &mut reply).map(|()| true)?,
             Link::Datagram(socket, patience) => {
                 ask(socket, server, message, *patience, &mut reply)?
@@ -89,6 +89,11 @@ pub fn converse(
             output.flush()?;
         } else {
             lost += 1;
+            // What comes late after all must not be taken for the next line's reply: a new port does not hear it.
+            if let Link::Datagram(socket, _) = &mut link {
+                *socket = super::connect(&[server])?;
+                sys::set_nonblocking(&*socket, true).during("fcntl", server)?;
+            }
             writeln!(io::stderr(), "waitcopy: {server}: no reply in time: lost, or not answered")?;
         }
     }
@@ -104,7 +109,7 @@ fn ask(
 ) -> Result<bool, Trouble> {
     // The largest datagram there is, over IP.
     reply.resize(65_536, 0);
-    // A reply that comes late belongs to an earlier message.
+    // Whatever is here belongs to an earlier message.
     while now(sys::recv(socket, reply)).is_ok_and(|late| late.is_some()) {}
     let end = Instant::now() + patience;
     while now(sys::send(socket, message)).during("send", server)?.is_none() {

@@ -52,11 +52,11 @@ pub(super) fn supervise<O: Observer>(
         waits,
         body,
     };
-    let mut first = true;
+    // Also when the stop was faster: what the fronts hold already is drained by the workers.
+    let mut next = parent.fill(true, observer, stop)?;
     while !stop.requested() {
-        let next = parent.fill(first, observer, stop)?;
-        first = false;
         parent.turn(next, observer)?;
+        next = parent.fill(false, observer, stop)?;
     }
     parent.close(observer, stop)
 }

@@ -153,19 +153,29 @@ impl Model {
     }
 
     /// Its calls at steady state on a transport. Datagrams have no connection that is opened, stalls and is closed: what
-    /// would be made on it is made on the front.
+    /// would be made on it is made on the front, and what would be made once a connection, once a request. Where another flow
+    /// answers, the acceptor has waited already and its receive only copies.
     pub fn steps_on(&self, transport: Transport) -> impl Iterator<Item = Step> {
         let datagrams = transport.kind() == Kind::Datagram;
+        let handed_on = matches!(self.who, Who::Threads | Who::Pool | Who::Fork);
         let of_connections = |step: &Step| {
             step.call == Call::Accept4
-                || matches!(step.phase, Phase::Open | Phase::Stall | Phase::Close)
+                || (step.call != Call::Clone
+                    && matches!(step.phase, Phase::Open | Phase::Stall | Phase::Close))
         };
-        self.steps.iter().filter(move |step| !(datagrams && of_connections(step))).map(
-            move |&step| match step.on {
-                On::Client if datagrams => Step { on: On::Front, ..step },
-                _ => step,
+        let as_datagram = move |step: Step| Step {
+            on: if step.on == On::Client { On::Front } else { step.on },
+            per: if step.per == Per::Connection { Per::Request } else { step.per },
+            phase: match step.phase {
+                Phase::WaitCopy if handed_on => Phase::Copy,
+                phase => phase,
             },
-        )
+            ..step
+        };
+        self.steps
+            .iter()
+            .filter(move |step| !(datagrams && of_connections(step)))
+            .map(move |&step| if datagrams { as_datagram(step) } else { step })
     }
 
     /// Whether it is exempt from a fault.

@@ -53,8 +53,9 @@ struct OwnPath {
 }
 
 impl Bound {
-    /// socket, the options, bind. Not listen.
-    pub(super) fn new(endpoint: Endpoint, options: &Bind) -> Result<Self, Failure> {
+    /// socket, the options, bind. Not listen: until then a Unix path looks dead, and whoever would reclaim it is
+    /// kept out by the lock that is returned.
+    pub(super) fn new(endpoint: Endpoint, options: &Bind) -> Result<(Self, Option<File>), Failure> {
         let transport = endpoint.transport();
         let hinted = |call: &'static str| {
             move |error: io::Error| {
@@ -80,8 +81,9 @@ impl Bound {
         if address.ip().is_some_and(|ip| ip.is_ipv6() && ip.ip().is_unspecified()) {
             sys::set_dual_stack(&socket).during("setsockopt IPV6_V6ONLY", endpoint)?;
         }
+        let locked = address.path().and_then(lock);
         match sys::bind(&socket, address) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && address.path().is_some() => {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && locked.is_some() => {
                 reclaim(&socket, &address, transport.kind(), error)
             }
             result => result,
@@ -91,7 +93,7 @@ impl Bound {
         let endpoint = Endpoint::of(transport, name).unwrap_or(endpoint);
         let path = name.path().and_then(OwnPath::new);
         let process = std::process::id();
-        Ok(Self { socket, endpoint, options: *options, process, _path: path })
+        Ok((Self { socket, endpoint, options: *options, process, _path: path }, locked))
     }
 
     /// Whether this process has bound it.
@@ -133,16 +135,17 @@ impl Drop for OwnPath {
     }
 }
 
+/// Locks the directory of a path against other servers of ours: of two that start at once on a dead path, one takes it and the
+/// other finds it alive. `None` where the directory cannot be read; then nothing is reclaimed in it.
+fn lock(path: &Path) -> Option<File> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let directory = File::open(directory.unwrap_or(Path::new("."))).ok()?;
+    sys::flock(&directory).ok().map(|()| directory)
+}
+
 /// Takes over a path whose server is gone. A socket that answers is never touched, nor is anything that is no socket.
-/// The directory is locked meanwhile: of two servers that start at once, one takes the dead path and the other finds it alive.
 fn reclaim(socket: &OwnedFd, address: &Address, kind: Kind, in_use: io::Error) -> io::Result<()> {
     let Some(path) = address.path() else { return Err(in_use) };
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let lock = File::open(directory)?;
-    sys::flock(&lock)?;
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
         return Err(in_use);
     }

@@ -1,7 +1,7 @@
 //! A datagram socket: receive one, answer it, forget it.
 
 use super::bind::Bound;
-use super::{Bind, Endpoint};
+use super::{Bind, Endpoint, Transport};
 use crate::failure::Failure;
 use crate::phase::{Call, Count, Id, Observer};
 use crate::service::Service;
@@ -14,6 +14,9 @@ use std::sync::Arc;
 /// The smallest piece of kernel memory that a queued datagram takes, in bytes, and then some: a bound for how many
 /// there can be in a queue.
 const LEAST_QUEUED: u32 = 256;
+
+/// Where nobody can tell: more than a Unix queue holds (`net.unix.max_dgram_qlen`, 10 to 512 by default).
+const MOST_QUEUED: usize = 4096;
 
 /// What one try to receive brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +41,9 @@ impl Datagrams {
     /// # Errors
     /// The call that failed, the address and the errno, with a hint where one helps.
     pub fn bind(endpoint: Endpoint, options: &Bind) -> Result<Self, Failure> {
-        Ok(Self { bound: Arc::new(Bound::new(endpoint, options)?) })
+        // Bound is ready: nothing is left to be locked for.
+        let (bound, _) = Bound::new(endpoint, options)?;
+        Ok(Self { bound: Arc::new(bound) })
     }
 
     /// Where it is, with the port that port 0 became.
@@ -208,9 +213,10 @@ impl Datagrams {
         // Cannot fail on a socket that is open, and this one is.
         let _ = sys::set_nonblocking(self, true);
         self.count_dropped(observer);
-        // An old kernel does not know: then 4,096 are answered at most.
-        let memory = sys::socket_memory(self);
-        memory.map_or(4096, |memory| (memory.received / LEAST_QUEUED) as usize + 1)
+        // A Unix datagram's memory is its sender's, and an old kernel does not know.
+        let known = self.endpoint().transport() == Transport::Udp;
+        let memory = sys::socket_memory(self).ok().filter(|_| known);
+        memory.map_or(MOST_QUEUED, |memory| (memory.received / LEAST_QUEUED) as usize + 1)
     }
 
     /// Counts the datagrams that the kernel had to drop so far, once, in the process that bound the socket.

@@ -42,8 +42,9 @@ impl Listener {
     /// # Errors
     /// The call that failed, the address and the errno, with a hint where one helps.
     pub fn bind(endpoint: Endpoint, options: &Bind) -> Result<Self, Failure> {
-        let bound = Bound::new(endpoint, options)?;
+        let (bound, locked) = Bound::new(endpoint, options)?;
         bound.listen(options.backlog)?;
+        drop(locked);
         Ok(Self { bound: Arc::new(bound), rests_until: None })
     }
 
