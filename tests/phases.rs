@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
-use support::{Ended, Server, exchange, report, scratch, serve, until};
+use support::{Ended, exchange, report, scratch, serve};
 use waitcopy::json::Value;
-use waitcopy::model::{self, Per};
+use waitcopy::model::{self, Per, Who};
 use waitcopy::phase::{Call, Waits};
 
 /// How long a client keeps its server waiting.
@@ -73,7 +73,12 @@ fn phase<'l>(line: &'l str, name: &str) -> Option<(Duration, &'l str)> {
 
 /// Whether a line says how this model waits: `epoll_wait, 1 of 1`, `stamp`, `EAGAIN x 11225, ...`.
 fn says_how(model: &str, remark: &str, accept: bool) -> bool {
-    match (model::find(model).unwrap().waits, accept) {
+    let entry = model::find(model).unwrap();
+    // Whoever accepts for others waits for readiness: the stop and its children are in the same set.
+    if accept && entry.who != Who::One {
+        return remark == "epoll_wait, 1 of 1";
+    }
+    match (entry.waits, accept) {
         (Waits::InCall, true) => remark == "call",
         (Waits::InCall, false) => remark == "stamp",
         (Waits::Polling, _) => remark.starts_with("EAGAIN x ") && remark.ends_with(" elsewhere"),
@@ -89,7 +94,10 @@ fn readiness(model: &str) -> Option<Call> {
 
 /// The call that receives while the recorder is on.
 fn receive(model: &str) -> &'static str {
-    if model == "blocking" { "recvmsg" } else { "recvfrom" }
+    match model::find(model).unwrap().waits {
+        Waits::InCall => "recvmsg",
+        _ => "recvfrom",
+    }
 }
 
 for_each_model! {
@@ -205,17 +213,6 @@ for_each_model! {
     }
 }
 
-/// What `clients` do to a server that is stopped becomes ready in one turn when it goes on.
-fn while_stopped(server: &Server, clients: impl FnOnce()) {
-    let stat = format!("/proc/{}/stat", server.server_pid());
-    server.signal(libc::SIGSTOP);
-    until("the server is stopped", || {
-        std::fs::read_to_string(&stat).unwrap().rsplit(')').next().unwrap().starts_with(" T")
-    });
-    clients();
-    server.signal(libc::SIGCONT);
-}
-
 #[test]
 fn who_is_ready_with_many_others_is_queued_behind_them() {
     support::watchdog(support::PATIENCE, || {
@@ -224,7 +221,7 @@ fn who_is_ready_with_many_others_is_queued_behind_them() {
         let server = serve("epoll").args(&["--phases", "--report", path.to_str().unwrap()]).start();
         let mut clients: Vec<_> = (0..CLIENTS).map(|_| server.connect()).collect();
         clients.iter_mut().for_each(|client| exchange(client, b"one by one"));
-        while_stopped(&server, || {
+        server.while_stopped(|| {
             clients.iter_mut().for_each(|client| client.write_all(b"all at once").unwrap());
         });
         for client in &mut clients {
@@ -252,7 +249,7 @@ fn the_second_receive_of_a_turn_has_waited_for_nothing() {
         let server = serve("epoll-et").args(&["--phases"]).start();
         let mut client = server.connect();
         exchange(&mut client, b"hello");
-        while_stopped(&server, || client.write_all(&[b'x'; 3000]).unwrap());
+        server.while_stopped(|| client.write_all(&[b'x'; 3000]).unwrap());
         client.read_exact(&mut [0; 3000]).unwrap();
         let stdout = server.stop().clean().stdout;
         let waits: Vec<_> = stdout.lines().filter(|line| line.contains("(recvfrom ")).collect();
@@ -340,7 +337,7 @@ for_each_model! {
         let start = Instant::now();
         for _ in 0..3 {
             pause();
-            server.signal(waitcopy::sys::SIGUSR1);
+            server.signal_family(waitcopy::sys::SIGUSR1);
         }
         pause();
         let waited = start.elapsed();

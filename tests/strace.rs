@@ -1,44 +1,24 @@
-//! Which calls a model makes, and what it does when they fail: real servers under strace.
+//! Which calls a model makes: real servers under strace.
 
 mod support;
 #[path = "support/trace.rs"]
 mod trace;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
-use support::{Server, exchange, report, scratch, serve, strace_works, until, wrapped};
-use trace::{Trace, Traced};
-use waitcopy::model::{CATALOGUE, Model, find, grammar};
+use support::{exchange, report, scratch, serve, strace_works, until, who};
+use trace::{Trace, Traced, entry, leave, serve_one, traced};
+use waitcopy::model::{CATALOGUE, On, Who, grammar};
 use waitcopy::phase::{Call, Waits};
 
-/// A server under `strace -f -o FILE` with more options.
-fn traced(model: &str, test: &str, options: &[&str], args: &[&str]) -> (Server, PathBuf) {
-    let file = scratch(&format!("{test}-{model}.strace"));
-    let wrapper = [&["strace", "-f", "-o", file.to_str().unwrap()], options].concat();
-    (wrapped(&wrapper, model).args(args).start(), file)
+/// Whether its grammar is about the calls on the connection alone, because others than the acceptor may serve.
+fn projected(model: &str) -> bool {
+    !matches!(who(model), Who::One | Who::Reuseport)
 }
 
-/// The catalogue's entry, and the call in which it waits for readiness, if there is one.
-fn entry(name: &str) -> (&'static Model, Option<Call>) {
-    let model = find(name).unwrap();
-    let wait = [Call::Select, Call::Poll, Call::EpollWait];
-    let wait = wait.into_iter().find(|&call| model.steps.iter().any(|step| step.call == call));
-    (model, wait)
-}
-
-/// The client's last word, the server's end of file, in this order.
-fn leave(mut client: TcpStream) {
-    client.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(client.read(&mut [0]).unwrap(), 0);
-}
-
-fn serve_one(server: &Server) {
-    let mut client = server.connect();
-    exchange(&mut client, b"next");
-    leave(client);
+/// What the grammar of a model is about.
+fn sentence<'t>(model: &str, trace: &'t Trace) -> Vec<&'t Traced> {
+    if projected(model) { trace.served() } else { trace.conversation() }
 }
 
 /// One client, message after message, one of them three buffers long; every call is traced.
@@ -66,11 +46,13 @@ for_each_model! {
             return;
         }
         let trace = conversation(model, "grammar");
-        let words: Vec<_> = trace.conversation().into_iter().map(Traced::word).collect();
+        let words: Vec<_> = sentence(model, &trace).into_iter().map(Traced::word).collect();
         let words: Vec<_> = words.iter().map(String::as_str).collect();
+        // Two may have the same one: who runs a loop need not change its calls.
+        let own = entry(model).0.grammar;
         for other in &CATALOGUE {
             let fits = grammar::matches(other.grammar, &words);
-            assert_eq!(fits, other.name == model, "{}: {}", other.name, words.join(" "));
+            assert_eq!(fits, other.grammar == own, "{}: {}", other.name, words.join(" "));
         }
     }
 }
@@ -84,9 +66,11 @@ for_each_model! {
         }
         let trace = conversation(model, "steps");
         let family = |call: &Traced| call.word().split(':').next().unwrap().to_owned();
-        let mut made: Vec<_> = trace.conversation().into_iter().map(family).collect();
-        let mut steps: Vec<_> =
-            entry(model).0.steps.iter().map(|step| step.call.name().to_owned()).collect();
+        let mut made: Vec<_> = sentence(model, &trace).into_iter().map(family).collect();
+        // What the acceptor waits for is not on the connection.
+        let steps = entry(model).0.steps.iter();
+        let steps = steps.filter(|step| !(projected(model) && step.on == On::Set));
+        let mut steps: Vec<_> = steps.map(|step| step.call.name().to_owned()).collect();
         for calls in [&mut made, &mut steps] {
             calls.sort_unstable();
             calls.dedup();
@@ -109,7 +93,7 @@ for_each_model! {
         drop(client);
         server.stop().clean();
         let trace = Trace::read(&file);
-        let calls = trace.conversation();
+        let calls = sentence(model, &trace);
         let answer = |call: &&Traced| call.is(Call::Sendto);
         let first = calls.iter().position(answer).unwrap();
         let last = calls.iter().rposition(answer).unwrap();
@@ -150,129 +134,6 @@ for_each_model! {
     }
 }
 
-/// Serves two clients while accept4 fails so.
-fn accepting_under(model: &str, errno: &str, when: &str) -> (Trace, support::Ended) {
-    let inject = format!("inject=accept4:error={errno}:when={when}");
-    let options = ["-e", "trace=accept4", "-e", &inject];
-    let (server, file) = traced(model, errno, &options, &[]);
-    serve_one(&server);
-    serve_one(&server);
-    let ended = server.stop().clean();
-    (Trace::read(&file), ended)
-}
-
-for_each_model! {
-    /// faults.md row 3: the error belongs to a client that is gone.
-    fn an_accept_that_fails_for_one_client_is_tried_again_at_once(model: &str) {
-        if !strace_works() {
-            return;
-        }
-        for errno in ["ECONNABORTED", "EPROTO", "EPERM", "ENETUNREACH"] {
-            let (trace, ended) = accepting_under(model, errno, "1");
-            assert_eq!(trace.injected("accept4"), 1);
-            // At once: it did not rest in between.
-            let counts = ["accept retried", "accept rested"].map(|name| ended.count(name));
-            assert_eq!(counts, [1, 0], "{errno}");
-        }
-    }
-}
-
-for_each_model! {
-    /// faults.md row 2: the listener rests between the tries.
-    fn an_accept_without_resources_is_tried_again_after_a_rest(model: &str) {
-        if !strace_works() {
-            return;
-        }
-        for errno in ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"] {
-            let start = Instant::now();
-            let (trace, ended) = accepting_under(model, errno, "1..3");
-            // It did not spin: a rest is 50 ms.
-            assert!(start.elapsed() >= 3 * Duration::from_millis(50), "{errno}");
-            assert_eq!(trace.injected("accept4"), 3);
-            let counts = ["accept retried", "accept rested"].map(|name| ended.count(name));
-            assert_eq!(counts, [0, 3], "{errno}");
-            assert!(ended.stderr.contains(errno), "{}", ended.stderr);
-        }
-    }
-}
-
-/// Several messages for several clients while these calls are tampered with.
-fn serving_under(
-    model: &str,
-    test: &str,
-    calls: &[&str],
-    what: &str,
-    args: &[&str],
-) -> (Trace, support::Ended) {
-    let mut options = vec!["-e".to_owned(), format!("trace={}", calls.join(","))];
-    for call in calls {
-        options.extend(["-e".to_owned(), format!("inject={call}:{what}")]);
-    }
-    let options: Vec<_> = options.iter().map(String::as_str).collect();
-    let (server, file) = traced(model, test, &options, args);
-    for _ in 0..2 {
-        let mut client = server.connect();
-        for n in 1..10 {
-            exchange(&mut client, &support::pattern(300 * n, n as u64));
-        }
-        leave(client);
-    }
-    let ended = server.stop().clean();
-    (Trace::read(&file), ended)
-}
-
-/// What a model calls to serve, by all names that a trace may show: what an interruption may meet.
-fn interruptible(model: &str) -> Vec<&'static str> {
-    let mut calls = vec!["accept4", "recvfrom", "sendto"];
-    calls.extend(entry(model).1.map_or(&[][..], Call::traced));
-    calls
-}
-
-for_each_model! {
-    /// faults.md row 4, as an error of the call.
-    fn interrupted_calls_lose_nothing(model: &str) {
-        if !strace_works() {
-            return;
-        }
-        let calls = interruptible(model);
-        let (trace, _) = serving_under(model, "eintr", &calls, "error=EINTR:when=1+3", &[]);
-        for call in calls {
-            let made = trace.calls.iter().filter(|traced| traced.call == call).count();
-            // A family has several names, of which a C library uses one.
-            assert_eq!(trace.injected(call) > 0, made > 0, "{call}");
-        }
-    }
-}
-
-for_each_model! {
-    /// faults.md row 4, as a signal that arrives in the call.
-    fn signals_lose_nothing(model: &str) {
-        if !strace_works() {
-            return;
-        }
-        let calls = interruptible(model);
-        // From the second call on: std makes the first poll, before there is a handler.
-        let what = "signal=SIGUSR1:when=2+3";
-        let (trace, _) = serving_under(model, "sigusr1", &calls, what, &[]);
-        let arrived = trace.signals.iter().filter(|signal| signal.starts_with("SIGUSR1")).count();
-        assert!(arrived >= 3, "{:?}", trace.signals);
-    }
-}
-
-for_each_model! {
-    /// faults.md row 14. Not for edge-triggered epoll, where an injected EAGAIN spends an edge that the kernel
-    /// would have kept; nor for blocking, where EAGAIN is the time-out of the call.
-    fn spurious_readiness_is_harmless(model: &str) {
-        if !strace_works() || ["blocking", "epoll-et"].contains(&model) {
-            return;
-        }
-        let (trace, ended) =
-            serving_under(model, "spurious", &["recvfrom"], "error=EAGAIN:when=1+3", &[]);
-        assert!(trace.injected("recvfrom") > 3);
-        assert_eq!(ended.count("connections"), 2);
-    }
-}
-
 /// Waits until a process sleeps that has gone to sleep more than `since` times; how often it has.
 fn asleep_again(pid: &str, since: u64) -> u64 {
     let mut switches = 0;
@@ -294,20 +155,23 @@ for_each_model! {
         let server = serve(model).start();
         let mut client = server.connect();
         exchange(&mut client, b"before");
-        let pid = server.server_pid().to_string();
+        let pids: Vec<_> = server.family().iter().map(u32::to_string).collect();
         let polls = entry(model).0.is_exempt("cpu");
-        let switches = if polls { 0 } else { asleep_again(&pid, 0) };
-        let mut strace = Command::new("strace")
-            .args(["-f", "-o", "/dev/null", "-p", &pid])
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut said = String::new();
-        BufReader::new(strace.stderr.take().unwrap()).read_line(&mut said).unwrap();
-        assert!(said.contains("attached"), "{said}");
+        let asleep = |pid: &String| if polls { 0 } else { asleep_again(pid, 0) };
+        let switches: Vec<_> = pids.iter().map(asleep).collect();
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-o", "/dev/null"]);
+        pids.iter().for_each(|pid| _ = strace.args(["-p", pid]));
+        let mut strace = strace.stderr(Stdio::piped()).spawn().unwrap();
+        let mut errors = BufReader::new(strace.stderr.take().unwrap());
+        for pid in &pids {
+            let mut said = String::new();
+            errors.read_line(&mut said).unwrap();
+            assert!(said.contains("attached"), "{pid}: {said}");
+        }
         if !polls {
             // Told before it is felt: data that came now would end the wait first.
-            asleep_again(&pid, switches);
+            pids.iter().zip(switches).for_each(|(pid, switches)| _ = asleep_again(pid, switches));
         }
         exchange(&mut client, b"under strace");
         leave(client);
@@ -321,22 +185,6 @@ for_each_model! {
             assert!(ended.count("interrupted") > 0, "strace interrupted nothing");
         }
     }
-}
-
-/// faults.md row 4 where the recorder has its own call: also while it makes sure of its stamps.
-#[test]
-fn a_recorded_receive_may_be_interrupted() {
-    support::watchdog(support::PATIENCE, || {
-        if !strace_works() {
-            return;
-        }
-        let file = scratch("interrupted.json");
-        let args = ["--report", file.to_str().unwrap()];
-        let (trace, ended) =
-            serving_under("blocking", "recorded", &["recvmsg"], "error=EINTR:when=1+3", &args);
-        assert!(trace.injected("recvmsg") >= 3);
-        assert_eq!(report(&file).count("counts.requests"), Some(ended.count("requests")));
-    });
 }
 
 /// The kernel's stamp against strace's delay: the data of every receive is there before the receive begins.

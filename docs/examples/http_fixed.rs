@@ -26,14 +26,15 @@ struct Request {
 /// Reads one head; `None` at the end of the stream.
 fn head(client: &mut Connection<'_>) -> io::Result<Option<Result<Request, &'static str>>> {
     let mut lines = client.take(HEAD);
-    let (mut line, mut request, mut first) = (String::new(), Request::default(), true);
+    let (mut line, mut request, mut first) = (Vec::new(), Request::default(), true);
     loop {
         line.clear();
-        if lines.read_line(&mut line)? == 0 {
+        if lines.read_until(b'\n', &mut line)? == 0 {
             let cut = first && lines.limit() == HEAD;
             return Ok(if cut { None } else { Some(Err("400 Bad Request")) });
         }
-        let text = line.trim_end();
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end();
         if first {
             let mut words = text.split(' ');
             request.head_only = words.next() == Some("HEAD");

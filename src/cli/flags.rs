@@ -56,7 +56,11 @@ pub(super) static COMMANDS: [Command; 5] = [
             option("service", "NAME", "what to answer: upper, echo, discard [upper]"),
             option("buffer", "N", "bytes of one receive at most [1024]"),
             option("backlog", "N", "connections that may wait to be accepted [1024]"),
-            option("max-connections", "N", "connections at most; more are refused and counted"),
+            option(
+                "max-connections",
+                "N",
+                "connections at most (reuseport: of each worker); more are refused and counted",
+            ),
             option(
                 "idle-timeout",
                 "DURATION",

@@ -141,6 +141,9 @@ fn asked(parsed: &Parsed) -> Result<Asked, Exit> {
     if buffer > 1 << 24 {
         return Err(Exit::usage(format!("--buffer {buffer}: at most 16777216 (16 MiB)")));
     }
+    if parsed.has("max-connections") && model.who == Who::Prefork {
+        return Err(Exit::usage("--max-connections: prefork has as many as --workers says"));
+    }
     let settings = Settings {
         buffer,
         max_connections: number("max-connections", 1)?.map(within_descriptors).transpose()?,

@@ -204,8 +204,9 @@ impl<'l> Acceptor<'l> {
                     return Ok(None);
                 };
                 let pass = self.pass(&peer, work, observer);
-                if pass.is_none() {
-                    observer.called(Call::Close);
+                match pass {
+                    Some(_) => observer.accepted(&peer),
+                    None => observer.called(Call::Close),
                 }
                 Ok(pass.map(|pass| Task::Connection(Client { socket, peer, pass })))
             }

@@ -15,10 +15,11 @@ const GRACE: Duration = Duration::from_millis(500);
 /// A child's stop, and its parent, for its signal handlers.
 static CHILD: OnceLock<(Stop, u32)> = OnceLock::new();
 
-/// SIGTERM: drain. It may come more than once. When the parent is gone as well, nobody waits for a drain.
+/// SIGTERM: drain. It may come more than once. From a parent that is gone (it was killed, or a second signal ended it at once) it
+/// means the end: nobody would wait for a drain.
 fn on_stop(signal: Signal) {
     let Some((stop, parent)) = CHILD.get() else { return };
-    if stop.left().is_some() && sys::getppid() != *parent {
+    if sys::getppid() != *parent {
         sys::exit_at_once(128 + signal);
     }
     stop.request();

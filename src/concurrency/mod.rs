@@ -97,8 +97,6 @@ fn single_threaded() -> Result<sys::SingleThreaded, Failure> {
 
 /// What only a single acceptor can do is refused where there are several.
 fn refuse_for_several(limits: &Limits) -> Result<(), Failure> {
-    let refuse =
-        |why: &str| Err(Failure::new("serve", "", io::Error::new(io::ErrorKind::Unsupported, why)));
     if limits.per_peer.is_some() {
         return refuse("a limit per peer needs one acceptor, and here every worker accepts");
     }
@@ -106,4 +104,9 @@ fn refuse_for_several(limits: &Limits) -> Result<(), Failure> {
         return refuse("a single request needs one acceptor, and here every worker accepts");
     }
     Ok(())
+}
+
+/// A senseless pair, and why.
+fn refuse(why: &str) -> Result<(), Failure> {
+    Err(Failure::new("serve", "", io::Error::new(io::ErrorKind::Unsupported, why)))
 }

@@ -1,6 +1,6 @@
 //! **Pool**: N threads, made once, and a bounded queue in front of them.
 //!
-//! - Cost: a hand-over per request; how long a request stood in the queue is measured (`pool queue`).
+//! - Cost: a hand-over per request; how long a request stood in the queue is measured (`pool_queue`).
 //! - Limits: a worker is taken for the whole request, on a stream the whole connection. When all are taken and the queue
 //!   is full, the next request waits in the kernel or is turned away ([`Full`](crate::net::Full)); who stands in the queue for
 //!   longer than `patience` is turned away.
@@ -36,7 +36,8 @@ pub fn serve<W: Work<O>, O: Observer>(
     stop: &Stop,
 ) -> Result<(), Failure> {
     let count = limits.workers.count.unwrap_or(WORKERS);
-    let pool = Pool::new(limits.workers.queue.unwrap_or(count)).during("eventfd", "pool")?;
+    let room = limits.workers.queue.unwrap_or(count);
+    let pool = Pool::new(count, room).during("eventfd", "pool")?;
     let template = observer.flow(Waits::InCall);
     observer.waits_by(Waits::Readiness);
     let mut acceptor = Acceptor::new(front, false, limits, stop)?;
@@ -107,6 +108,7 @@ struct Pool {
     queue: Mutex<Queue>,
     /// Something was queued, or no more will be.
     queued: Condvar,
+    workers: usize,
     /// How many may wait for a worker.
     room: usize,
     /// An event counter that a worker writes when a full queue has room again.
@@ -116,8 +118,8 @@ struct Pool {
 #[derive(Debug, Default)]
 struct Queue {
     waiting: VecDeque<Waiting>,
-    /// Workers that have nothing to do.
-    idle: usize,
+    /// Workers that have taken something.
+    busy: usize,
     /// The acceptor has seen it full.
     was_full: bool,
     closed: bool,
@@ -134,9 +136,9 @@ struct Waiting {
 }
 
 impl Pool {
-    fn new(room: usize) -> std::io::Result<Self> {
+    fn new(workers: usize, room: usize) -> std::io::Result<Self> {
         let (queue, queued) = (Mutex::default(), Condvar::new());
-        Ok(Self { queue, queued, room, bell: sys::eventfd()? })
+        Ok(Self { queue, queued, workers, room, bell: sys::eventfd()? })
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -159,6 +161,7 @@ impl Pool {
         while let Some(Waiting { task, moment, .. }) = self.pop() {
             observer.since(Metric::Line, moment);
             run(task, work, &mut observer, &stop);
+            self.done();
         }
     }
 
@@ -166,18 +169,23 @@ impl Pool {
         let mut queue = self.lock();
         loop {
             if let Some(next) = queue.waiting.pop_front() {
-                if std::mem::take(&mut queue.was_full) {
-                    // A full counter is readable as well.
-                    let _ = sys::eventfd_write(&self.bell);
-                }
+                queue.busy += 1;
                 return Some(next);
             }
             if queue.closed {
                 return None;
             }
-            queue.idle += 1;
             queue = self.queued.wait(queue).unwrap_or_else(PoisonError::into_inner);
-            queue.idle -= 1;
+        }
+    }
+
+    /// A worker is free again, and with it there is room for one more.
+    fn done(&self) {
+        let mut queue = self.lock();
+        queue.busy -= 1;
+        if std::mem::take(&mut queue.was_full) {
+            // A full counter is readable as well.
+            let _ = sys::eventfd_write(&self.bell);
         }
     }
 
@@ -190,8 +198,8 @@ impl Pool {
     /// Whether one more would stand in line behind a full queue. The bell tells when that is over.
     fn is_full(&self) -> bool {
         let mut queue = self.lock();
-        // Those who are idle are about to take as many out.
-        let full = queue.waiting.len() >= self.room + queue.idle;
+        // Those who are free, or still starting, are about to take as many out.
+        let full = queue.waiting.len() >= self.room + (self.workers - queue.busy);
         queue.was_full = full;
         full
     }

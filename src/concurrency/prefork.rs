@@ -7,7 +7,7 @@
 //!   else's.
 
 use super::supervisor::supervise;
-use super::{Limits, WORKERS, Work, one, refuse_for_several};
+use super::{Limits, WORKERS, Work, one, refuse, refuse_for_several};
 use crate::failure::Failure;
 use crate::net::Front;
 use crate::phase::{Observer, Waits};
@@ -25,6 +25,9 @@ pub fn serve<W: Work<O>, O: Observer>(
     stop: &Stop,
 ) -> Result<(), Failure> {
     refuse_for_several(limits)?;
+    if limits.max_connections.is_some() {
+        return refuse("the number of connections is the number of workers here: choose that");
+    }
     let count = limits.workers.count.unwrap_or(WORKERS);
     let worker = |mut fronts: Vec<Front>, _, observer: &mut O, stop: &Stop| match fronts.pop() {
         Some(front) => one::in_turn(front, true, limits, work, observer, stop),

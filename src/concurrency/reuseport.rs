@@ -1,12 +1,12 @@
 //! **Reuseport**: N children, each with a listener of its own on the same address (`SO_REUSEPORT`), each with its own model.
 //!
 //! - Cost: N processes; nothing is shared between them, the kernel spreads clients by a hash of their addresses.
-//! - Limits: a client waits for its worker, also when another one is idle. Only in a process with one thread, and not on Unix
+//! - Limits: `max_connections` is of each child; a client waits for its worker, also when another one is idle. Only in a process with one thread, and not on Unix
 //!   sockets, whose paths belong to one socket.
 //! - The parent keeps the listeners: who waits for a worker that dies is served by the next one in its place.
 
 use super::supervisor::supervise;
-use super::{Limits, cores, refuse_for_several};
+use super::{Limits, cores, refuse_for_several, single_threaded};
 use crate::failure::Failure;
 use crate::net::Front;
 use crate::phase::{Observer, Waits};
@@ -26,6 +26,8 @@ pub fn serve<O: Observer>(
     model: impl Fn(Front, &mut O, &Stop) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     refuse_for_several(limits)?;
+    // Before there is more than one socket to be closed again.
+    single_threaded()?;
     let count = limits.workers.count.unwrap_or_else(cores);
     let mut fronts = vec![front];
     while fronts.len() < count {

@@ -164,6 +164,8 @@ impl<B> Parent<B> {
     fn close<O: Observer>(&mut self, observer: &mut O, stop: &Stop) -> Result<(), Failure> {
         for front in self.fronts.drain(..) {
             front.count_dropped(observer);
+            // Workers that are at work keep copies, and nobody shall come in any more. A datagram socket stays: it is drained.
+            front.shut();
         }
         if let Some(epoll) = &self.epoll {
             // It is ready from now on, for good.

@@ -18,7 +18,8 @@ pub struct Bind {
     pub stamps: bool,
     /// `SO_REUSEADDR`: do not wait until connections of an earlier server have left TIME_WAIT.
     pub reuse_address: bool,
-    /// `SO_REUSEPORT`: more sockets may be bound to the same address.
+    /// `SO_REUSEPORT`: more sockets of this server may be bound to the same address ([`Front::again`](super::Front::again)). Not those of another one
+    /// that is there already; who comes later and asks for it as well could join, if the same user runs it.
     pub reuse_port: bool,
     /// `TCP_NODELAY` for all connections to inherit: each answer is complete when it is sent.
     pub nodelay: bool,
@@ -54,8 +55,12 @@ struct OwnPath {
 
 impl Bound {
     /// socket, the options, bind. Not listen: until then a Unix path looks dead, and whoever would reclaim it is
-    /// kept out by the lock that is returned.
-    pub(super) fn new(endpoint: Endpoint, options: &Bind) -> Result<(Self, Option<File>), Failure> {
+    /// kept out by the lock that is returned. With `joins`, the address is one that this server has already.
+    pub(super) fn new(
+        endpoint: Endpoint,
+        options: &Bind,
+        joins: bool,
+    ) -> Result<(Self, Option<File>), Failure> {
         let transport = endpoint.transport();
         let hinted = |call: &'static str| {
             move |error: io::Error| {
@@ -69,8 +74,9 @@ impl Bound {
         if options.reuse_address && transport == Transport::Tcp {
             sys::set_reuse_address(&socket).during("setsockopt SO_REUSEADDR", endpoint)?;
         }
-        if options.reuse_port {
-            sys::set_reuse_port(&socket).during("setsockopt SO_REUSEPORT", endpoint)?;
+        let share = || sys::set_reuse_port(&socket).during("setsockopt SO_REUSEPORT", endpoint);
+        if joins {
+            share()?;
         }
         if options.nodelay && transport == Transport::Tcp {
             sys::set_nodelay(&socket).during("setsockopt TCP_NODELAY", endpoint)?;
@@ -89,6 +95,10 @@ impl Bound {
             result => result,
         }
         .map_err(hinted("bind"))?;
+        // Set after its bind, the first socket does not join those of another server, and lets ours join it.
+        if options.reuse_port && !joins {
+            share()?;
+        }
         let name = sys::getsockname(&socket).during("getsockname", endpoint)?;
         let endpoint = Endpoint::of(transport, name).unwrap_or(endpoint);
         let path = name.path().and_then(OwnPath::new);

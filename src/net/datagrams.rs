@@ -42,7 +42,13 @@ impl Datagrams {
     /// The call that failed, the address and the errno, with a hint where one helps.
     pub fn bind(endpoint: Endpoint, options: &Bind) -> Result<Self, Failure> {
         // Bound is ready: nothing is left to be locked for.
-        let (bound, _) = Bound::new(endpoint, options)?;
+        let (bound, _) = Bound::new(endpoint, options, false)?;
+        Ok(Self { bound: Arc::new(bound) })
+    }
+
+    /// Another one on the same address, see [`Bind::reuse_port`].
+    pub(super) fn again(&self) -> Result<Self, Failure> {
+        let (bound, _) = Bound::new(self.endpoint(), self.options(), true)?;
         Ok(Self { bound: Arc::new(bound) })
     }
 

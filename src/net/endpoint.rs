@@ -94,15 +94,7 @@ impl Endpoint {
     pub fn resolve(transport: Transport, text: &str) -> Result<Vec<Self>, AddressError> {
         let wrong = |what: &str| AddressError::Malformed(format!("address '{text}': {what}"));
         if !matches!(transport, Transport::Tcp | Transport::Udp) {
-            let address = Address::unix(Path::new(text));
-            let address = address.map_err(|error| match error.kind() {
-                io::ErrorKind::InvalidInput => wrong("a path is expected, without NUL bytes"),
-                _ => wrong("a Unix address has 107 bytes at most"),
-            })?;
-            return Ok(vec![match transport {
-                Transport::Unixgram => Self::Unixgram(address),
-                _ => Self::Unix(address),
-            }]);
+            return Self::at_path(transport, Path::new(text)).map(|endpoint| vec![endpoint]);
         }
         let of = |address: SocketAddr| match transport {
             Transport::Udp => Self::Udp(address),
@@ -125,6 +117,20 @@ impl Endpoint {
             .map(of)
             .collect();
         if found.is_empty() { Err(unknown("the name has no address")) } else { Ok(found) }
+    }
+
+    /// The endpoint of a Unix transport at a path; `@name` is a name of the abstract namespace.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with the path.
+    pub fn at_path(transport: Transport, path: &Path) -> Result<Self, AddressError> {
+        let wrong =
+            |what: &str| AddressError::Malformed(format!("address '{}': {what}", path.display()));
+        let address = Address::unix(path).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput => wrong("a path is expected, without NUL bytes"),
+            _ => wrong("a Unix address has 107 bytes at most"),
+        })?;
+        Self::of(transport, address).ok_or_else(|| wrong("a path is no IP address"))
     }
 
     /// The endpoint of that transport at an address; `None` where the two do not fit.

@@ -28,14 +28,22 @@ impl Front {
         })
     }
 
-    /// Another socket on the same address, which both must have been bound for with [`Bind::reuse_port`].
+    /// Another socket on the same address, for which this one must have been bound with [`Bind::reuse_port`].
     ///
     /// # Errors
     /// As [`Front::bind`].
     pub fn again(&self) -> Result<Self, Failure> {
-        match self {
-            Self::Stream(listener) => Self::bind(listener.endpoint(), listener.options()),
-            Self::Datagram(socket) => Self::bind(socket.endpoint(), socket.options()),
+        Ok(match self {
+            Self::Stream(listener) => Self::Stream(listener.again()?),
+            Self::Datagram(socket) => Self::Datagram(socket.again()?),
+        })
+    }
+
+    /// Has a listener accept nobody any more, in all processes that share it; who waits in its backlog is reset.
+    pub fn shut(&self) {
+        if let Self::Stream(listener) = self {
+            // It is open and listens: no error is possible.
+            let _ = sys::shutdown(listener, sys::Shutdown::Read);
         }
     }
 

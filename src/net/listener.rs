@@ -42,9 +42,16 @@ impl Listener {
     /// # Errors
     /// The call that failed, the address and the errno, with a hint where one helps.
     pub fn bind(endpoint: Endpoint, options: &Bind) -> Result<Self, Failure> {
-        let (bound, locked) = Bound::new(endpoint, options)?;
+        let (bound, locked) = Bound::new(endpoint, options, false)?;
         bound.listen(options.backlog)?;
         drop(locked);
+        Ok(Self { bound: Arc::new(bound), rests_until: None })
+    }
+
+    /// Another one on the same address, see [`Bind::reuse_port`].
+    pub(super) fn again(&self) -> Result<Self, Failure> {
+        let (bound, _) = Bound::new(self.endpoint(), self.options(), true)?;
+        bound.listen(self.options().backlog)?;
         Ok(Self { bound: Arc::new(bound), rests_until: None })
     }
 

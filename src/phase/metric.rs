@@ -46,6 +46,6 @@ impl Metric {
         (Self::Room, "room"),
         (Self::Send, "send"),
         (Self::Start, "start"),
-        (Self::Line, "pool queue"),
+        (Self::Line, "pool_queue"),
     ];
 }

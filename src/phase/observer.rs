@@ -196,6 +196,9 @@ pub trait Observer: Send + Sync {
     /// A call outside of the phases: `fcntl`, `epoll_ctl`, `close`.
     fn called(&mut self, call: Call);
 
+    /// The client of the last accept came in; another flow will serve it.
+    fn accepted(&mut self, peer: &Address);
+
     /// The client of the last accept is served from now on.
     fn opened(&mut self, id: Id, peer: &Address);
 
@@ -276,6 +279,8 @@ impl Observer for Counting {
     }
 
     fn called(&mut self, _: Call) {}
+
+    fn accepted(&mut self, _: &Address) {}
 
     fn opened(&mut self, _: Id, _: &Address) {
         self.0.add(Count::Connections, 1);

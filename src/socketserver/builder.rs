@@ -11,7 +11,7 @@ use crate::sys::Address;
 use std::fmt::Display;
 use std::io;
 use std::marker::PhantomData;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A [`Builder`] of servers whose requests are connections.
@@ -26,7 +26,7 @@ pub struct Datagrams;
 #[derive(Debug)]
 pub struct Builder<K> {
     transport: Transport,
-    address: String,
+    address: Where,
     pub(super) who: Who,
     bind: Bind,
     pub(super) limits: Limits,
@@ -37,32 +37,39 @@ pub struct Builder<K> {
     kind: PhantomData<fn() -> K>,
 }
 
+/// An address as the user gave it.
+#[derive(Debug)]
+enum Where {
+    Text(String),
+    Path(PathBuf),
+}
+
 /// A server of connections over IP: `127.0.0.1:8080`, `[::]:8080` (IPv6 and IPv4), `localhost:0`.
 #[must_use]
 pub fn tcp(address: impl Display) -> Builder<Streams> {
-    Builder::new(Transport::Tcp, address.to_string())
+    Builder::new(Transport::Tcp, Where::Text(address.to_string()))
 }
 
 /// A server of datagrams over IP.
 #[must_use]
 pub fn udp(address: impl Display) -> Builder<Datagrams> {
-    Builder::new(Transport::Udp, address.to_string())
+    Builder::new(Transport::Udp, Where::Text(address.to_string()))
 }
 
 /// A server of connections at a path; `@name` is a name of the abstract namespace.
 #[must_use]
 pub fn unix(path: impl AsRef<Path>) -> Builder<Streams> {
-    Builder::new(Transport::Unix, path.as_ref().to_string_lossy().into_owned())
+    Builder::new(Transport::Unix, Where::Path(path.as_ref().to_owned()))
 }
 
 /// A server of datagrams at a path.
 #[must_use]
 pub fn unixgram(path: impl AsRef<Path>) -> Builder<Datagrams> {
-    Builder::new(Transport::Unixgram, path.as_ref().to_string_lossy().into_owned())
+    Builder::new(Transport::Unixgram, Where::Path(path.as_ref().to_owned()))
 }
 
 impl<K> Builder<K> {
-    fn new(transport: Transport, address: String) -> Self {
+    fn new(transport: Transport, address: Where) -> Self {
         Self {
             transport,
             address,
@@ -128,7 +135,6 @@ impl<K> Builder<K> {
     #[must_use]
     pub fn reuseport(mut self, workers: usize) -> Self {
         self.who = Who::Reuseport;
-        self.bind.reuse_port = true;
         self.limits.workers.count = Some(workers.max(1));
         self
     }
@@ -253,11 +259,16 @@ impl<K> Builder<K> {
         if let Some(model) = crate::model::find(name) {
             model.serves(self.transport).map_err(refuse)?;
         }
-        let endpoints = Endpoint::resolve(self.transport, &self.address).map_err(|error| {
+        let endpoint = match &self.address {
+            Where::Text(text) => Endpoint::resolve(self.transport, text).map(|all| all[0]),
+            Where::Path(path) => Endpoint::at_path(self.transport, path),
+        };
+        let endpoint = endpoint.map_err(|error| {
             let error = io::Error::new(io::ErrorKind::InvalidInput, error.to_string());
             Failure::new("resolve", "", error)
         })?;
-        Front::bind(endpoints[0], &self.bind)
+        let bind = Bind { reuse_port: self.who == Who::Reuseport, ..self.bind };
+        Front::bind(endpoint, &bind)
     }
 }
 

@@ -7,6 +7,7 @@ use crate::stop::Stop;
 use crate::sys::{self, Address, Clock, Received, Shutdown};
 use std::io::{self, BufRead, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -88,6 +89,9 @@ impl AsFd for Connection<'_> {
 
 impl Read for Connection<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
         if self.read == self.ahead.len() && buffer.len() >= AHEAD.min(1024) {
             return self.flow.receive(buffer);
         }
@@ -142,37 +146,39 @@ struct Observed<'o, O> {
     times: Times,
     /// The end of the whole request, on `CLOCK_MONOTONIC`.
     until: Option<Duration>,
+    /// Each wait has a time-out of its own.
+    rearms: bool,
     /// The peer has nothing more to say, or is gone.
     over: Option<End>,
 }
 
 impl<O: Observer> Observed<'_, O> {
     /// How long the next call may wait; `None` for ever.
-    fn patience(&self) -> io::Result<Option<Duration>> {
-        let left = self.until.map(|end| end.saturating_sub(now()));
-        if left == Some(Duration::ZERO) {
-            return Err(timed_out());
-        }
-        Ok([left, self.times.idle].into_iter().flatten().min())
+    fn patience(&self, idle: Option<Duration>) -> io::Result<Option<Duration>> {
+        let end = [self.until, idle].into_iter().flatten().min();
+        let left = end.map(|end| end.saturating_sub(now()));
+        if left == Some(Duration::ZERO) { Err(timed_out()) } else { Ok(left) }
     }
 
     /// Makes a call that may wait, again and again while only signals end it.
     fn call(
         &mut self,
-        arm: impl FnOnce(&OwnedFd, Duration) -> io::Result<()>,
+        arm: impl Fn(&OwnedFd, Duration) -> io::Result<()>,
         mut call: impl FnMut(&mut Self) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        let result = self.patience().and_then(|patience| {
-            // With a whole request to bound, each wait is another one; an idle time-out was set at the beginning.
-            if let (Some(patience), Some(_)) = (patience, self.until) {
-                self.observer.called(Call::Setsockopt);
-                arm(&self.socket, patience)?;
-            }
+        let idle = self.times.idle.map(|idle| now() + idle);
+        let result = (|| {
             loop {
+                // With a whole request to bound, or after a signal, each wait is another one; an idle time-out was set at
+                // the beginning.
+                if let (Some(patience), true) = (self.patience(idle)?, self.rearms) {
+                    self.observer.called(Call::Setsockopt);
+                    arm(&self.socket, patience)?;
+                }
                 match call(self) {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                         self.observer.tally().add(Count::Interrupted, 1);
-                        self.patience()?;
+                        self.rearms = true;
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         return Err(timed_out());
@@ -180,7 +186,7 @@ impl<O: Observer> Observed<'_, O> {
                     result => return result,
                 }
             }
-        });
+        })();
         result.inspect_err(|error| {
             self.over = Some(match error.kind() {
                 io::ErrorKind::TimedOut => End::TimedOut,
@@ -244,6 +250,9 @@ impl<O: Observer> Observed<'_, O> {
 
 impl<O: Observer> Flow for Observed<'_, O> {
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.over == Some(End::EndOfFile) {
+            return Ok(0);
+        }
         let received = self.call(
             |fd, time| sys::set_receive_timeout(fd, time),
             |this| {
@@ -317,22 +326,38 @@ impl<H: StreamHandler, O: Observer> Work<O> for StreamWork<H> {
         }
         let until = self.times.request.map(|limit| now() + limit);
         let (local, times) = (peer.ip().is_none(), self.times);
-        let mut flow = Observed { socket, local, observer, stop, times, until, over: None };
+        let mut flow = Observed {
+            socket,
+            local,
+            observer,
+            stop,
+            times,
+            until,
+            rearms: until.is_some(),
+            over: None,
+        };
         let request = Connection { peer, flow: &mut flow, ahead: Vec::new(), read: 0 };
         let mut both = (self.handler.clone(), request);
-        let handled = both.0.setup(&mut both.1).and_then(|()| {
-            finally(
-                &mut both,
-                |(handler, it)| handler.handle(it),
-                |(handler, it)| handler.finish(it),
-            )
-        });
+        let handled = catch_unwind(AssertUnwindSafe(|| {
+            both.0.setup(&mut both.1).and_then(|()| {
+                finally(
+                    &mut both,
+                    |(handler, it)| handler.handle(it),
+                    |(handler, it)| handler.finish(it),
+                )
+            })
+        }));
         drop(both);
         let end = flow.close();
         // The peer's going away is its own business, and has a counter of its own.
         let gone = matches!(end, End::Reset | End::Cut | End::TimedOut);
-        observer.closed(ID, if handled.is_err() && !gone { End::Broken } else { end });
-        if gone { Ok(()) } else { handled }
+        let broken = !matches!(handled, Ok(Ok(())));
+        observer.closed(ID, if broken && !gone { End::Broken } else { end });
+        match handled {
+            Err(panic) => resume_unwind(panic),
+            Ok(_) if gone => Ok(()),
+            Ok(handled) => handled,
+        }
     }
 
     fn admits(&self, peer: &Address) -> bool {

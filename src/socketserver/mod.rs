@@ -89,12 +89,15 @@ struct Hooks {
 
 impl Hooks {
     fn admits(&self, peer: &Address) -> bool {
-        self.verify_request.as_ref().is_none_or(|ask| ask(peer))
+        self.verify_request.as_ref().is_none_or(|ask| {
+            // The hook is the user's: its panic must not end the server.
+            catch_unwind(AssertUnwindSafe(|| ask(peer))).unwrap_or(false)
+        })
     }
 
     fn turned(&self) {
         if let Some(act) = &self.service_actions {
-            act();
+            let _ = catch_unwind(AssertUnwindSafe(act));
         }
     }
 

@@ -13,7 +13,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// A server that is bound: clients can connect, and wait to be served.
-#[derive(Debug)]
 pub struct Server<W> {
     front: Front,
     who: Who,
@@ -127,6 +126,12 @@ impl<W> Server<W> {
     }
 }
 
+impl<W> std::fmt::Debug for Server<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Server({}, {:?})", self.server_address(), self.who)
+    }
+}
+
 /// Transport and work meet whoever serves.
 fn serve<W: Work<O>, O: Observer>(
     who: Who,
@@ -159,7 +164,9 @@ pub struct Stopper {
 }
 
 impl Stopper {
-    /// Asks the server to stop. Async-signal-safe, and sticky: a server that does not serve yet will return at once.
+    /// Asks the server to stop. Async-signal-safe, and sticky: a server that does not serve yet will return at once. Threads and
+    /// children are cut at the drain's deadline by their server; where the accepting flow itself serves ([`Builder::one`]), a
+    /// handler that blocks in a write is cut only by [`shutdown`](Self::shutdown).
     pub fn request(&self) {
         self.stop.request();
     }

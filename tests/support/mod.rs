@@ -6,9 +6,9 @@
     reason = "shared by test binaries that each use a part"
 )]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::Command;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -101,204 +101,6 @@ pub fn strace_works() -> bool {
     works
 }
 
-/// How to start a server.
-pub struct Starter {
-    command: Command,
-    /// Whether another program stands in front of the server.
-    wrapped: bool,
-}
-
-/// `waitcopy serve MODEL --listen 127.0.0.1:0`, to be extended.
-pub fn serve(model: &str) -> Starter {
-    wrapped(&[], model)
-}
-
-/// The same behind another program: `["strace", "-f", "-o", file]`, `["prlimit", "--nofile=32:32"]`.
-pub fn wrapped(wrapper: &[&str], model: &str) -> Starter {
-    let server = [WAITCOPY, "serve", model, "--listen", "127.0.0.1:0"];
-    let mut words = wrapper.iter().chain(&server);
-    let mut command = Command::new(words.next().unwrap());
-    command.args(words);
-    Starter { command, wrapped: !wrapper.is_empty() }
-}
-
-impl Starter {
-    pub fn args(mut self, args: &[&str]) -> Self {
-        self.command.args(args);
-        self
-    }
-
-    pub fn env(mut self, name: &str, value: &str) -> Self {
-        self.command.env(name, value);
-        self
-    }
-
-    /// Starts it and waits for the readiness line.
-    pub fn start(mut self) -> Server {
-        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = self.command.spawn().unwrap_or_else(|e| panic!("{:?}: {e}", self.command));
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut stderr = child.stderr.take().unwrap();
-        let errors = thread::spawn(move || {
-            let mut text = String::new();
-            let _ = stderr.read_to_string(&mut text);
-            text
-        });
-        let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
-        let Some(address) = line.strip_prefix("listening on tcp ") else {
-            let _ = child.kill();
-            let _ = child.wait();
-            panic!("no readiness line but {line:?}; {}", errors.join().unwrap());
-        };
-        let address = address.trim_end().parse().unwrap();
-        let wrapped = self.wrapped;
-        Server { child: Some(child), stdout: Some(stdout), errors: Some(errors), address, wrapped }
-    }
-}
-
-/// A server in a process of its own; killed when dropped.
-pub struct Server {
-    child: Option<Child>,
-    stdout: Option<BufReader<ChildStdout>>,
-    errors: Option<thread::JoinHandle<String>>,
-    wrapped: bool,
-    pub address: SocketAddr,
-}
-
-/// How a server ended.
-#[derive(Debug)]
-pub struct Ended {
-    pub status: ExitStatus,
-    /// After the readiness line.
-    pub stdout: String,
-    pub stderr: String,
-}
-
-impl Server {
-    /// The process that was started (a wrapper's, where there is one).
-    pub fn pid(&self) -> u32 {
-        self.child.as_ref().unwrap().id()
-    }
-
-    /// The process that listens: the child of a wrapper such as strace, or the process itself.
-    pub fn server_pid(&self) -> u32 {
-        let pid = self.pid();
-        let child = if self.wrapped { children(pid).first().copied() } else { None };
-        child.unwrap_or(pid)
-    }
-
-    /// The same and its children, who serve under fork, prefork and reuseport.
-    pub fn family(&self) -> Vec<u32> {
-        let server = self.server_pid();
-        [vec![server], children(server)].concat()
-    }
-
-    pub fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_nodelay(true).unwrap();
-        // The watchdog would catch it as well, but this says where.
-        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        stream.set_write_timeout(Some(Duration::from_secs(30))).unwrap();
-        stream
-    }
-
-    pub fn signal(&self, signal: i32) {
-        waitcopy::sys::kill(self.server_pid(), signal).unwrap();
-    }
-
-    /// CPU time of the server's processes so far.
-    pub fn cpu(&self) -> Duration {
-        // One that has ended since it was listed counts no more.
-        let time = |pid| waitcopy::sys::process_cpu_time(pid).unwrap_or_default();
-        self.family().into_iter().map(time).sum()
-    }
-
-    /// Resident set of the server's largest process now, in KiB.
-    pub fn rss_kib(&self) -> u64 {
-        self.family().into_iter().map(|pid| proc_status(pid, "VmRSS:")).max().unwrap()
-    }
-
-    /// Descriptors that the server's processes have open.
-    pub fn descriptors(&self) -> usize {
-        let count = |pid| std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
-        self.family().into_iter().map(count).sum()
-    }
-
-    /// SIGTERM, and how it ended.
-    pub fn stop(self) -> Ended {
-        self.signal(waitcopy::sys::SIGTERM);
-        self.wait()
-    }
-
-    /// Waits for its end.
-    pub fn wait(mut self) -> Ended {
-        // Read first: a full pipe would keep it from ending.
-        let mut stdout = String::new();
-        self.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
-        let status = self.child.take().unwrap().wait().unwrap();
-        let stderr = self.errors.take().unwrap().join().unwrap();
-        Ended { status, stdout, stderr }
-    }
-
-    /// Whether it still runs.
-    pub fn alive(&mut self) -> bool {
-        self.child.as_mut().unwrap().try_wait().unwrap().is_none()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Behind a wrapper the server would outlive it: a killed strace lets its child go on.
-        let family = self.child.as_ref().map_or(Vec::new(), |_| self.family());
-        if let Some(child) = &mut self.child {
-            for process in family {
-                let _ = waitcopy::sys::kill(process, 9);
-            }
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-impl Ended {
-    /// Exit status 0 asserted.
-    pub fn clean(self) -> Self {
-        assert_eq!(
-            self.status.code(),
-            Some(0),
-            "{}
-{}",
-            self.stdout,
-            self.stderr
-        );
-        self
-    }
-
-    /// A counter of the closing summary: `Ended::count("requests")`, 0 when it is not printed.
-    pub fn count(&self, name: &str) -> u64 {
-        let words = self.stderr.lines().flat_map(|line| line.trim().split(", "));
-        words
-            .filter_map(|words| words.rsplit_once(' '))
-            .find(|(what, _)| *what == name)
-            .map_or(0, |(_, n)| n.parse().unwrap())
-    }
-}
-
-/// The processes that a process has made and not waited for.
-fn children(pid: u32) -> Vec<u32> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-    let numbers = text.unwrap_or_default();
-    numbers.split_whitespace().map(|number| number.parse().unwrap()).collect()
-}
-
-/// A figure of a process; 0 when it has ended.
-fn proc_status(pid: u32, field: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with(field)).unwrap_or("? 0");
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 /// Sends and reads the whole answer.
 pub fn exchange(stream: &mut TcpStream, message: &[u8]) {
     stream.write_all(message).unwrap();
@@ -362,8 +164,8 @@ pub fn alone(test: &str, body: impl FnOnce() + Send + 'static) {
 pub fn listening() -> (std::os::fd::OwnedFd, SocketAddr) {
     use waitcopy::sys;
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let listener = sys::socket(&any, sys::Kind::Stream).unwrap();
-    sys::bind(&listener, &any).unwrap();
+    let listener = sys::socket(any, sys::Kind::Stream).unwrap();
+    sys::bind(&listener, any).unwrap();
     sys::listen(&listener, 128).unwrap();
     let address = sys::getsockname(&listener).unwrap().ip().unwrap();
     (listener, address)
@@ -373,8 +175,8 @@ pub fn listening() -> (std::os::fd::OwnedFd, SocketAddr) {
 pub fn connected() -> (std::os::fd::OwnedFd, std::os::fd::OwnedFd) {
     use waitcopy::sys;
     let (listener, address) = listening();
-    let near = sys::socket(&address, sys::Kind::Stream).unwrap();
-    sys::connect(&near, &address).unwrap();
+    let near = sys::socket(address, sys::Kind::Stream).unwrap();
+    sys::connect(&near, address).unwrap();
     let (far, _) = sys::accept4(&listener).unwrap();
     (near, far)
 }
@@ -382,6 +184,20 @@ pub fn connected() -> (std::os::fd::OwnedFd, std::os::fd::OwnedFd) {
 /// The errno of a call that must fail.
 pub fn errno<T: std::fmt::Debug>(result: std::io::Result<T>) -> i32 {
     result.expect_err("a failure").raw_os_error().unwrap()
+}
+
+/// Raises the limit for this process and the servers it starts. One test at a time, so that
+/// together they stay below it.
+pub fn many_descriptors(wanted: u64) -> Option<std::sync::MutexGuard<'static, ()>> {
+    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let guard = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let limit = waitcopy::sys::getrlimit().unwrap();
+    if limit.hard < wanted {
+        skip(&format!("needs {wanted} descriptors, ulimit -Hn allows {}", limit.hard));
+        return None;
+    }
+    waitcopy::sys::setrlimit(waitcopy::sys::Limit { soft: limit.hard, ..limit }).unwrap();
+    Some(guard)
 }
 
 /// Runs a command that must end with this exit status and one line on standard error: `waitcopy: ` and `said`,
@@ -395,4 +211,7 @@ pub fn assert_refused(command: &mut Command, code: i32, said: &str) {
     assert!(output.stdout.is_empty(), "{command:?}");
 }
 
+mod server;
 pub mod streams;
+
+pub use server::*;

@@ -110,7 +110,9 @@ impl Library {
     pub fn start<S: Service + Send + 'static>(model: &str, service: S, stop: Stop) -> Self {
         let serve = waitcopy::model::find(model).unwrap().run.counting;
         let endpoint = Endpoint::Tcp("127.0.0.1:0".parse().unwrap());
-        let listener = Front::bind(endpoint, &Bind { backlog: 16, ..Bind::default() }).unwrap();
+        let reuse_port = super::who(model) == waitcopy::model::Who::Reuseport;
+        let bind = Bind { backlog: 16, reuse_port, ..Bind::default() };
+        let listener = Front::bind(endpoint, &bind).unwrap();
         let address = listener.endpoint().address().ip().unwrap();
         let tally = Tally::new(false).unwrap();
         let (mut observer, stop) = (Counting(tally.clone()), Arc::new(stop));
@@ -126,5 +128,10 @@ impl Library {
         self.stop.request();
         self.flow.join().unwrap().unwrap();
         self.tally
+    }
+
+    /// Why it has ended without having served.
+    pub fn refused(self) -> Failure {
+        self.flow.join().unwrap().unwrap_err()
     }
 }

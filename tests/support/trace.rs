@@ -1,8 +1,12 @@
 //! What `strace -f -o FILE` wrote, as calls in the order in which they began.
 #![allow(dead_code, unreachable_pub, reason = "as in mod.rs")]
 
+use crate::support::{Server, exchange, scratch, who, wrapped};
 use std::collections::HashMap;
-use std::path::Path;
+use std::io::Read;
+use std::net::{Shutdown, TcpStream};
+use std::path::{Path, PathBuf};
+use waitcopy::model::{Model, Who, find};
 use waitcopy::phase::Call;
 
 /// One system call of a trace.
@@ -85,18 +89,44 @@ impl Trace {
         trace
     }
 
-    /// Everything from the accept of the first client to the close of its descriptor. Only what is not the
+    /// Everything that its flow does from the accept of the first client to the close of its descriptor. Only what is not the
     /// product's is left out: with debug assertions std asks, right before it closes a descriptor that it
     /// owns, whether that is open.
     pub fn conversation(&self) -> Vec<&Traced> {
         let accepted = |call: &Traced| call.is(Call::Accept4) && call.result >= Some(0);
         let start = self.calls.iter().position(accepted).unwrap();
-        let calls = &self.calls[start..];
+        let flow = self.calls[start].pid;
+        let calls: Vec<_> = self.calls[start..].iter().filter(|call| call.pid == flow).collect();
         let fd = calls[0].result.unwrap().to_string();
         let end = calls.iter().position(|call| call.is(Call::Close) && call.args == fd).unwrap();
         let asks = |i: usize| calls[i].is(Call::Fcntl) && calls[i].args == format!("{fd}, F_GETFD");
         let by_std = |i: usize| cfg!(debug_assertions) && i + 1 == end && asks(i);
-        (0..=end).filter(|&i| !by_std(i)).map(|i| &calls[i]).collect()
+        (0..=end).filter(|&i| !by_std(i)).map(|i| calls[i]).collect()
+    }
+
+    /// The same where another flow than the accepting one may serve: the accept of the first client, the clone that made
+    /// the flow which serves it (unless that was there before), and what this flow does with the client's descriptor.
+    pub fn served(&self) -> Vec<&Traced> {
+        let accepted = |call: &Traced| call.is(Call::Accept4) && call.result >= Some(0);
+        let start = self.calls.iter().position(accepted).unwrap();
+        let (accept, calls) = (&self.calls[start], &self.calls[start + 1..]);
+        let fd = accept.result.unwrap().to_string();
+        let on_it = |call: &&Traced| call.args.split(", ").next() == Some(fd.as_str());
+        // A forking parent closes its copy of the descriptor; only who serves receives from it.
+        let receives = |call: &&Traced| call.is(Call::Recvfrom) && on_it(call);
+        let flow = calls.iter().find(receives).unwrap().pid;
+        let clone = calls.iter().find(|call| {
+            call.is(Call::Clone) && call.pid == accept.pid && call.result == Some(i64::from(flow))
+        });
+        let mut served: Vec<_> = [Some(accept), clone].into_iter().flatten().collect();
+        let mine: Vec<_> = calls.iter().filter(|call| call.pid == flow).filter(on_it).collect();
+        let end = mine.iter().position(|call| call.is(Call::Close)).unwrap();
+        // As above: std asks before it closes.
+        let by_std = |i: usize| {
+            cfg!(debug_assertions) && i + 1 == end && mine[i].args == format!("{fd}, F_GETFD")
+        };
+        served.extend((0..=end).filter(|&i| !by_std(i)).map(|i| mine[i]));
+        served
     }
 
     /// How many calls of that name strace has failed or delayed.
@@ -131,4 +161,39 @@ fn whole(pid: u32, event: &str) -> Traced {
     let errno = words.next().filter(|word| word.starts_with('E')).map(str::to_owned);
     let injected = result.ends_with("(INJECTED)") || result.ends_with("(DELAYED)");
     Traced { result: value, errno, injected, ..begun(pid, head.strip_suffix(')').unwrap_or(head)) }
+}
+
+/// A server under `strace -f -o FILE` with more options.
+pub fn traced(model: &str, test: &str, options: &[&str], args: &[&str]) -> (Server, PathBuf) {
+    let file = scratch(&format!("{test}-{model}.strace"));
+    let wrapper = [&["strace", "-f", "-o", file.to_str().unwrap()], options].concat();
+    (wrapped(&wrapper, model).args(args).start(), file)
+}
+
+/// The catalogue's entry, and the call in which it waits for readiness, if there is one.
+pub fn entry(name: &str) -> (&'static Model, Option<Call>) {
+    let model = find(name).unwrap();
+    let wait = [Call::Select, Call::Poll, Call::EpollWait];
+    let wait = wait.into_iter().find(|&call| model.steps.iter().any(|step| step.call == call));
+    (model, wait)
+}
+
+/// Where several processes accept, strace counts the calls of each.
+pub fn one_acceptor(model: &str) -> &'static [&'static str] {
+    match who(model) {
+        Who::Prefork | Who::Reuseport => &["--workers", "1"],
+        _ => &[],
+    }
+}
+
+/// The client's last word, the server's end of file, in this order.
+pub fn leave(mut client: TcpStream) {
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+}
+
+pub fn serve_one(server: &Server) {
+    let mut client = server.connect();
+    exchange(&mut client, b"next");
+    leave(client);
 }

@@ -228,6 +228,12 @@ impl Observer for Recorder {
         self.tally.called(call, false);
     }
 
+    fn accepted(&mut self, peer: &Address) {
+        if let (Some(waited), Some(lines)) = (self.accepted.take(), &mut self.lines) {
+            lines.print(&self.tally, format_args!("accept {peer}  {}", waited.told()));
+        }
+    }
+
     fn opened(&mut self, id: Id, peer: &Address) {
         self.tally.add(Count::Connections, 1);
         let flow = Flow::new(*peer);
@@ -236,9 +242,7 @@ impl Observer for Recorder {
             self.flows.resize(slot + 1, flow);
         }
         self.flows[slot] = flow;
-        if let (Some(waited), Some(lines)) = (self.accepted.take(), &mut self.lines) {
-            lines.print(&self.tally, format_args!("accept {peer}  {}", waited.told()));
-        }
+        self.accepted(peer);
     }
 
     fn closed(&mut self, id: Id, end: End) {
