@@ -70,7 +70,7 @@ for_each_model! {
         let mut made: BTreeSet<_> = families.map(Call::name).collect();
         if matches!(entry(model).who, Who::Threads | Who::Fork) {
             // What its own making and its end cost a flow is std's and the supervisor's, in part behind the answer.
-            for call in ["close", "fcntl", "epoll_ctl", "pidfd_open", "wait4", "poll"] {
+            for call in ["close", "fcntl", "epoll_ctl", "pidfd_open", "waitid", "poll"] {
                 made.remove(call);
             }
         }

@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 use support::{PATIENCE, alone, errno, pattern, scratch, skip, watchdog};
-use waitcopy::sys::{self, Address, Clock, Kind, SingleThreaded};
+use waitcopy::sys::{self, Address, Clock, Kind};
 
 const LOOPBACK: &str = "127.0.0.1:0";
 
@@ -311,10 +311,10 @@ fn a_process_with_threads_is_no_single_threaded_one() {
     alone("a_process_with_threads_is_no_single_threaded_one", || {
         let threads = fs::read_dir("/proc/self/task").unwrap().count();
         assert!(threads >= 2);
-        assert_eq!(SingleThreaded::check().unwrap().unwrap_err(), threads);
+        assert_eq!(sys::threads().unwrap(), threads);
         let (go, wait) = mpsc::channel::<()>();
         let more = thread::spawn(move || wait.recv());
-        assert_eq!(SingleThreaded::check().unwrap().unwrap_err(), threads + 1);
+        assert_eq!(sys::threads().unwrap(), threads + 1);
         drop(go);
         more.join().unwrap().unwrap_err();
     });

@@ -4,7 +4,7 @@
 //!
 //! A line is `add N`, `sum` or `quit`; anything else is answered `error ...`. ^C ends it.
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::sync::OnceLock;
 use std::time::Duration;
 use waitcopy::socketserver::{Connection, Stopper, StreamHandler, tcp};
@@ -25,7 +25,8 @@ impl StreamHandler for Calculator {
 
     fn handle(&mut self, client: &mut Connection<'_>) -> io::Result<()> {
         let mut line = String::new();
-        while client.read_line(&mut line)? > 0 {
+        // No line is longer; without a bound one client could fill the memory.
+        while client.take(1024).read_line(&mut line)? > 0 {
             self.lines += 1;
             let answer = match line.trim_end().split_once(' ') {
                 Some(("add", n)) => match n.parse().ok().and_then(|n| self.sum.checked_add(n)) {

@@ -24,6 +24,14 @@ pub(super) enum Event {
     Over,
 }
 
+/// What a look at the front brought.
+enum Got {
+    Task(Box<Task>),
+    /// Somebody who is gone again, or may not come in; there may be others.
+    NotThisOne,
+    Nobody,
+}
+
 /// The front of a server and the set that its flow waits for.
 #[derive(Debug)]
 pub(super) struct Acceptor<'l> {
@@ -118,7 +126,8 @@ impl<'l> Acceptor<'l> {
     ) -> Result<Event, Failure> {
         loop {
             let spent = self.limits.requests.is_some_and(|most| self.taken >= most);
-            if stop.requested() || spent {
+            let now = || sys::clock_gettime(Clock::Monotonic);
+            if stop.requested() || spent || self.gives_up.is_some_and(|end| end <= now()) {
                 return Ok(Event::Over);
             }
             work.turned();
@@ -130,18 +139,17 @@ impl<'l> Acceptor<'l> {
                 observer.wait(Call::EpollWait, || self.epoll().epoll_wait(&mut events, wait));
             let ready = interrupted_is_none(ready, observer).during("epoll_wait", "")?;
             match Id::of_token(events[0].token()) {
-                _ if ready == 0 => match self.gives_up {
-                    Some(end) if end <= sys::clock_gettime(Clock::Monotonic) => {
-                        return Ok(Event::Over);
+                _ if ready == 0 => {
+                    if self.gives_up.is_none() {
+                        return Ok(Event::Idle);
                     }
-                    _ => return Ok(Event::Idle),
-                },
+                }
                 Id::STOP => {}
                 Id::LISTENER => {
-                    if let Some(task) = self.take(work, observer)? {
+                    if let Got::Task(task) = self.take(work, observer)? {
                         self.taken += 1;
                         work.took();
-                        return Ok(Event::Task(Box::new(task)));
+                        return Ok(Event::Task(task));
                     }
                 }
                 id => return Ok(Event::Ready(id)),
@@ -197,30 +205,36 @@ impl<'l> Acceptor<'l> {
         &mut self,
         work: &W,
         observer: &mut O,
-    ) -> Result<Option<Task>, Failure> {
-        match &mut self.front {
+    ) -> Result<Got, Failure> {
+        let task = match &mut self.front {
             Some(Front::Stream(listener)) => {
-                let Accepted::Client(socket, peer) = listener.accept(observer)? else {
-                    return Ok(None);
+                let (socket, peer) = match listener.accept(observer)? {
+                    Accepted::Client(socket, peer) => (socket, peer),
+                    Accepted::Gone => return Ok(Got::NotThisOne),
+                    Accepted::Nobody | Accepted::Exhausted => return Ok(Got::Nobody),
                 };
                 let pass = self.pass(&peer, work, observer);
                 match pass {
                     Some(_) => observer.accepted(&peer),
                     None => observer.called(Call::Close),
                 }
-                Ok(pass.map(|pass| Task::Connection(Client { socket, peer, pass })))
+                let since = sys::clock_gettime(Clock::Monotonic);
+                pass.map(|pass| Task::Connection(Client { socket, peer, since, pass }))
             }
             Some(Front::Datagram(socket)) => {
                 let socket = socket.clone();
-                let Taken::Packet(packet) = socket.receive(&mut self.buffer, observer)? else {
-                    return Ok(None);
+                let packet = match socket.receive(&mut self.buffer, observer)? {
+                    Taken::Packet(packet) => packet,
+                    Taken::Lost => return Ok(Got::NotThisOne),
+                    Taken::Nobody => return Ok(Got::Nobody),
                 };
                 let bytes = self.buffer[..packet.len].into();
                 let pass = self.pass(&packet.from, work, observer);
-                Ok(pass.map(|pass| Task::Datagram(Letter { packet, bytes, socket, pass })))
+                pass.map(|pass| Task::Datagram(Letter { packet, bytes, socket, pass }))
             }
-            None => Ok(None),
-        }
+            None => return Ok(Got::Nobody),
+        };
+        Ok(task.map_or(Got::NotThisOne, |task| Got::Task(Box::new(task))))
     }
 
     /// Whether a peer comes in.
@@ -250,9 +264,10 @@ impl<'l> Acceptor<'l> {
         let Some(Front::Datagram(socket)) = &self.front else { return Ok(()) };
         let spent = self.limits.requests.is_some();
         for _ in 0..if spent { 0 } else { socket.last_look(observer) } {
-            // Lost ones are rare, and each takes one of the tries: they are counted in the bound.
-            if let Some(task) = self.take(work, observer)? {
-                then(task, observer);
+            match self.take(work, observer)? {
+                Got::Task(task) => then(*task, observer),
+                Got::NotThisOne => {}
+                Got::Nobody => break,
             }
         }
         Ok(())

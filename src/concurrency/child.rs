@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::phase::{Call, Count, Metric, Observer, Waits};
 use crate::stop::Stop;
-use crate::sys::{self, Child, Clock, Ended, Fork, Mask, Signal, SingleThreaded};
+use crate::sys::{self, Child, Clock, Ended, Fork, Mask, Signal};
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
@@ -40,7 +40,6 @@ fn on_deadline(_: Signal) {
 /// # Errors
 /// As [`sys::fork`]; in the parent only.
 pub(super) fn start<O: Observer>(
-    single: SingleThreaded,
     observer: &O,
     stop: &Stop,
     waits: Waits,
@@ -51,7 +50,7 @@ pub(super) fn start<O: Observer>(
     let (parent, moment) = (std::process::id(), observer.moment());
     // A signal between the fork and the handlers below would be answered by the parent's handlers, in the child.
     let mask = sys::block_signals()?;
-    let forked = sys::fork(single);
+    let forked = sys::fork();
     match forked {
         Ok(Fork::Child) => {
             let lived = catch_unwind(AssertUnwindSafe(|| {
@@ -117,14 +116,14 @@ pub(super) trait Family {
     fn signal(&self, signal: Signal) {
         for child in self.children() {
             // ESRCH: it has ended, and will be waited for.
-            let _ = sys::kill(child.process(), signal);
+            let _ = child.signal(signal);
         }
     }
 }
 
 /// Whether a child has ended; a bad end is counted.
 pub(super) fn ended<O: Observer>(child: &Child, observer: &mut O) -> bool {
-    observer.called(Call::Wait4);
+    observer.called(Call::Waitid);
     let how = match child.try_wait() {
         Ok(None) => return false,
         Ok(Some(Ended::Exited(0))) => return true,

@@ -9,12 +9,12 @@
 use super::acceptor::{Acceptor, Event};
 use super::child::{self, Family, ended};
 use super::task::run;
-use super::{Limits, Pass, Task, Work, single_threaded};
+use super::{Limits, Pass, Task, Work, may_fork};
 use crate::failure::{During, Failure};
 use crate::net::{Front, Slab};
 use crate::phase::{Call, Count, Id, Observer, Waits};
 use crate::stop::Stop;
-use crate::sys::{Child, SingleThreaded};
+use crate::sys::Child;
 use std::time::Duration;
 
 /// Serves each request in a child until the stop.
@@ -28,10 +28,10 @@ pub fn serve<W: Work<O>, O: Observer>(
     observer: &mut O,
     stop: &Stop,
 ) -> Result<(), Failure> {
-    let single = single_threaded()?;
+    may_fork()?;
     observer.waits_by(Waits::Readiness);
     let acceptor = Acceptor::new(front, false, limits, stop)?;
-    let mut parent = Parent { single, acceptor, children: Slab::default() };
+    let mut parent = Parent { acceptor, children: Slab::default() };
     let ended = loop {
         match parent.acceptor.next(work, observer, stop, None) {
             Ok(Event::Task(task)) => parent.start(*task, work, observer, stop),
@@ -53,7 +53,6 @@ pub fn serve<W: Work<O>, O: Observer>(
 
 /// The process that accepts, and its children.
 struct Parent<'l> {
-    single: SingleThreaded,
     acceptor: Acceptor<'l>,
     children: Slab<(Child, Pass)>,
 }
@@ -70,15 +69,14 @@ impl Parent<'_> {
         let peer = *task.peer();
         let mut task = Some(task);
         observer.called(Call::Clone);
-        let started =
-            child::start(self.single, &*observer, stop, Waits::InCall, |observer, stop| {
-                // The child's copies of what is the parent's.
-                self.acceptor.give_up();
-                self.children = Slab::default();
-                if let Some(task) = task.take() {
-                    run(task, work, observer, stop);
-                }
-            });
+        let started = child::start(&*observer, stop, Waits::InCall, |observer, stop| {
+            // The child's copies of what is the parent's.
+            self.acceptor.give_up();
+            self.children = Slab::default();
+            if let Some(task) = task.take() {
+                run(task, work, observer, stop);
+            }
+        });
         // The parent's copy of the connection is closed here.
         let pass = task.map(Task::into_pass);
         let watched = started.during("fork", peer).and_then(|child| {
@@ -86,7 +84,13 @@ impl Parent<'_> {
             let Some(pass) = pass else { return Ok(()) };
             let id = self.children.insert((child, pass));
             let (child, _) = self.children.get(id).expect("inserted just now");
-            self.acceptor.watch(child, id)
+            let watched = self.acceptor.watch(child, id);
+            if watched.is_err() {
+                // Nobody would hear of its end. An error means that it has ended, and was waited for.
+                let _ = child.end_now();
+                self.children.remove(id);
+            }
+            watched
         });
         if let Err(failure) = watched {
             observer.tally().notice(Count::NotStarted, || format!("{failure}: client turned away"));

@@ -32,7 +32,7 @@ pub mod threads;
 pub use admission::Pass;
 pub use task::{Client, Letter, Task, Trouble, Work};
 
-use crate::failure::Failure;
+use crate::failure::{During, Failure};
 use crate::net::{Settings, Workers};
 use crate::sys;
 use std::io;
@@ -82,16 +82,19 @@ pub fn cores() -> usize {
     sys::sched_getaffinity().map_or(1, |cores| cores.len().max(1))
 }
 
-/// Forking is refused where it is not safe.
-fn single_threaded() -> Result<sys::SingleThreaded, Failure> {
-    let checked = sys::SingleThreaded::check()
-        .map_err(|error| Failure::new("readdir", "/proc/self/task", error))?;
-    checked.map_err(|threads| {
+/// Forking is refused where it is not safe, or where children could not be known.
+fn may_fork() -> Result<(), Failure> {
+    let threads = sys::threads().during("readdir", "/proc/self/task")?;
+    if threads > 1 {
         let why = format!(
             "this process has {threads} threads, and a lock that another one holds would stay locked in the child; \
              fork before the first thread, or serve by threads"
         );
-        Failure::new("fork", "", io::Error::new(io::ErrorKind::Unsupported, why))
+        return Err(Failure::new("fork", "", io::Error::new(io::ErrorKind::Unsupported, why)));
+    }
+    sys::probe_pidfd().map_err(|error| {
+        Failure::new("pidfd_open", "", error)
+            .hint(Some("Linux 5.3 is needed, or a sandbox refuses it"))
     })
 }
 

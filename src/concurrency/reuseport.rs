@@ -6,7 +6,7 @@
 //! - The parent keeps the listeners: who waits for a worker that dies is served by the next one in its place.
 
 use super::supervisor::supervise;
-use super::{Limits, cores, refuse_for_several, single_threaded};
+use super::{Limits, cores, may_fork, refuse_for_several};
 use crate::failure::Failure;
 use crate::net::Front;
 use crate::phase::{Observer, Waits};
@@ -27,7 +27,7 @@ pub fn serve<O: Observer>(
 ) -> Result<(), Failure> {
     refuse_for_several(limits)?;
     // Before there is more than one socket to be closed again.
-    single_threaded()?;
+    may_fork()?;
     let count = limits.workers.count.unwrap_or_else(cores);
     let mut fronts = vec![front];
     while fronts.len() < count {

@@ -1,12 +1,12 @@
 //! N children that each accept for themselves, kept at N: the parent of prefork and reuseport.
 
 use super::child::{self, Family, ended};
-use super::single_threaded;
+use super::may_fork;
 use crate::failure::{During, Failure};
 use crate::net::{Front, Slab, interrupted_is_none};
 use crate::phase::{Count, Id, Observer, Waits};
 use crate::stop::Stop;
-use crate::sys::{self, Child, Clock, Epoll, EpollEvent, Interest, SingleThreaded};
+use crate::sys::{self, Child, Clock, Epoll, EpollEvent, Interest};
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -40,11 +40,10 @@ pub(super) fn supervise<O: Observer>(
     stop: &Stop,
     body: impl Fn(Vec<Front>, usize, &mut O, &Stop) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let single = single_threaded()?;
+    may_fork()?;
     let epoll = sys::epoll_create1().during("epoll_create1", "")?;
     epoll.add(stop, Interest::READ, Id::STOP.token()).during("epoll_ctl", "stop")?;
     let mut parent = Parent {
-        single,
         epoll: Some(epoll),
         fronts,
         children: Slab::default(),
@@ -62,7 +61,6 @@ pub(super) fn supervise<O: Observer>(
 }
 
 struct Parent<B> {
-    single: SingleThreaded,
     /// The parent's; a child closes its copy.
     epoll: Option<Epoll>,
     fronts: Vec<Front>,
@@ -115,7 +113,7 @@ impl<B> Parent<B> {
     where
         B: Fn(Vec<Front>, usize, &mut O, &Stop) -> Result<(), Failure>,
     {
-        let started = child::start(self.single, observer, stop, self.waits, |observer, stop| {
+        let started = child::start(observer, stop, self.waits, |observer, stop| {
             // The child's copies of what is the parent's.
             self.epoll = None;
             self.children = Slab::default();
@@ -130,7 +128,13 @@ impl<B> Parent<B> {
         let (Some(epoll), Some((child, _))) = (&self.epoll, self.children.get(id)) else {
             return Ok(());
         };
-        epoll.add(child, Interest::READ, id.token()).during("epoll_ctl", "child")
+        let watched = epoll.add(child, Interest::READ, id.token());
+        if watched.is_err() {
+            // Nobody would hear of its end. An error means that it has ended, and was waited for.
+            let _ = child.end_now();
+            self.children.remove(id);
+        }
+        watched.during("epoll_ctl", "child")
     }
 
     /// Takes the end of a child that is said to have ended; its place is free then.

@@ -10,6 +10,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 /// An accepted client; its socket is blocking.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub struct Client {
     pub socket: OwnedFd,
     /// Who it is.
     pub peer: Address,
+    /// When it was accepted, on `CLOCK_MONOTONIC`.
+    pub since: Duration,
     /// Its place among those at work.
     pub pass: Pass,
 }

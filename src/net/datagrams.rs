@@ -154,25 +154,29 @@ impl Datagrams {
         observer: &mut O,
     ) {
         let Some(reply) = observer.service(|| service.datagram(bytes)) else { return };
-        self.send(packet, &bytes[..reply.min(bytes.len())], observer);
+        // Counted; there is nobody to tell.
+        let _ = self.send(packet, &bytes[..reply.min(bytes.len())], observer);
     }
 
-    /// Sends an answer to where a datagram came from. One that cannot be sent is counted: there is nobody to tell.
-    pub fn send<O: Observer>(&self, to: &Packet, bytes: &[u8], observer: &mut O) {
+    /// Sends an answer to where a datagram came from. One that cannot be sent is counted as well.
+    ///
+    /// # Errors
+    /// `EAGAIN` (no room), `EMSGSIZE`, `ECONNREFUSED`, ...; `EDESTADDRREQ` for a sender without a name.
+    pub fn send<O: Observer>(&self, to: &Packet, bytes: &[u8], observer: &mut O) -> io::Result<()> {
         if to.from.unnamed() {
             observer.tally().add(Count::Unsent, 1);
-            return;
+            return Err(sys::no_destination());
         }
         let sent = super::connection::uninterrupted(observer, |observer| {
             let call = || sys::sendto(self, bytes, &to.from);
             observer.send(Id::LISTENER, bytes.len(), call)
         });
-        if let Err(error) = sent {
+        let sent = sent.inspect_err(|error| {
             observer.tally().notice(Count::Unsent, || {
-                let object = format!("{} to {}", self.endpoint(), to.from);
-                Failure::new("sendto", object, error).to_string()
+                format!("sendto {} to {}: {}", self.endpoint(), to.from, sys::describe(error))
             });
-        }
+        });
+        sent.map(drop)
     }
 
     /// One turn: answers the datagrams that are there, at most `most` of them.

@@ -35,8 +35,8 @@ pub enum Call {
     Clone,
     /// pidfd_open(2): a descriptor that tells of a child's end.
     PidfdOpen,
-    /// wait4(2): a child's end.
-    Wait4,
+    /// waitid(2): a child's end.
+    Waitid,
 }
 
 impl Call {
@@ -57,7 +57,7 @@ impl Call {
         Self::Close,
         Self::Clone,
         Self::PidfdOpen,
-        Self::Wait4,
+        Self::Waitid,
     ];
 
     /// The family's name.
@@ -85,7 +85,7 @@ impl Call {
             Self::Close => &["close"],
             Self::Clone => &["clone", "clone3", "fork", "vfork"],
             Self::PidfdOpen => &["pidfd_open"],
-            Self::Wait4 => &["wait4"],
+            Self::Waitid => &["waitid"],
         }
     }
 

@@ -12,13 +12,13 @@ use std::sync::atomic::Ordering::Relaxed;
 pub enum Count {
     /// Connections accepted and served.
     Connections,
-    /// Receives that brought data, each of them answered.
+    /// Receives that brought data.
     Requests,
     /// Bytes received.
     BytesIn,
     /// Bytes that the kernel took back.
     BytesOut,
-    /// Clients turned away at `--max-connections`.
+    /// Clients turned away: at `--max-connections`, a limit per peer, or by `verify_request`.
     Refused,
     /// Clients turned away by `select`, whose sets end at descriptor 1023.
     BeyondSet,

@@ -1,7 +1,8 @@
 //! What a server shall be: its transport, who serves, its limits.
 
-use super::connection::{StreamHandler, StreamWork, Times};
+use super::connection::{StreamHandler, StreamWork};
 use super::datagram::{DatagramHandler, DatagramWork};
+use super::flow::Times;
 use super::{Hooks, Server};
 use crate::concurrency::{Limits, Trouble};
 use crate::failure::Failure;
@@ -280,7 +281,7 @@ impl Builder<Streams> {
         self
     }
 
-    /// The same so long after its accept, whatever has moved \[never\].
+    /// The same so long after its accept, time in a queue included, whatever has moved \[never\].
     #[must_use]
     pub fn request_timeout(mut self, time: Duration) -> Self {
         self.times.request = Some(time);

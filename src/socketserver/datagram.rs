@@ -46,7 +46,7 @@ pub struct Datagram<'d> {
     packet: &'d Packet,
     /// Bytes that may still be answered.
     allowed: usize,
-    send: &'d mut dyn FnMut(&[u8]),
+    send: &'d mut dyn FnMut(&[u8]) -> io::Result<()>,
 }
 
 impl Datagram<'_> {
@@ -62,18 +62,17 @@ impl Datagram<'_> {
         &self.packet.from
     }
 
-    /// Sends a datagram back. Whether it arrives nobody knows; one that cannot even be sent is counted (`unsent`).
+    /// Sends a datagram back. Whether it arrives nobody knows.
     ///
     /// # Errors
-    /// `InvalidInput` for more bytes, in all replies together, than the request had, unless
+    /// `EAGAIN`, `ECONNREFUSED`, ... when it cannot even be sent, which is counted too (`unsent`); `InvalidInput` for more bytes, in all replies together, than the request had, unless
     /// [`Builder::amplify`](super::Builder::amplify) allows it.
     pub fn reply(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.allowed = self.allowed.checked_sub(bytes.len()).ok_or_else(|| {
             let why = "a reply longer than its request would let forged senders flood others";
             io::Error::new(io::ErrorKind::InvalidInput, why)
         })?;
-        (self.send)(bytes);
-        Ok(())
+        (self.send)(bytes)
     }
 }
 

@@ -59,15 +59,18 @@
 mod builder;
 mod connection;
 mod datagram;
+mod flow;
 mod server;
 
+pub use crate::concurrency::Trouble;
+pub use crate::failure::Failure;
+pub use crate::net::{Endpoint, Full};
+pub use crate::sys::Address;
 pub use builder::{Builder, Datagrams, Streams, tcp, udp, unix, unixgram};
-pub use connection::{Connection, StreamHandler};
-pub use datagram::{Datagram, DatagramHandler};
+pub use connection::{Connection, StreamHandler, StreamWork};
+pub use datagram::{Datagram, DatagramHandler, DatagramWork};
 pub use server::{Server, Stopper};
 
-use crate::concurrency::Trouble;
-use crate::sys::Address;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::AtomicU64;

@@ -164,9 +164,7 @@ pub struct Stopper {
 }
 
 impl Stopper {
-    /// Asks the server to stop. Async-signal-safe, and sticky: a server that does not serve yet will return at once. Threads and
-    /// children are cut at the drain's deadline by their server; where the accepting flow itself serves ([`Builder::one`]), a
-    /// handler that blocks in a write is cut only by [`shutdown`](Self::shutdown).
+    /// Asks the server to stop. Async-signal-safe, and sticky: a server that does not serve yet will return at once.
     pub fn request(&self) {
         self.stop.request();
     }

@@ -3,22 +3,16 @@
 use super::check;
 use std::fs;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-/// Proof that this process has one thread: only such a process may fork and go on as it was. A lock that another
-/// thread held at the fork would be held for ever in the child, the allocator's among them.
-#[derive(Clone, Copy, Debug)]
-pub struct SingleThreaded(());
-
-impl SingleThreaded {
-    /// Counts the threads.
-    ///
-    /// # Errors
-    /// How many there are, where more than one; reading `/proc/self/task` can fail too.
-    pub fn check() -> io::Result<Result<Self, usize>> {
-        let threads = fs::read_dir("/proc/self/task")?.count();
-        Ok(if threads == 1 { Ok(Self(())) } else { Err(threads) })
-    }
+/// Threads of this process. Only a process with one may fork and go on as it was: a lock that another thread held at the
+/// fork would be held for ever in the child, the allocator's among them.
+///
+/// # Errors
+/// Of reading `/proc/self/task`.
+pub fn threads() -> io::Result<usize> {
+    Ok(fs::read_dir("/proc/self/task")?.count())
 }
 
 /// Which of the two one is.
@@ -50,12 +44,16 @@ pub enum Ended {
 /// Makes a child (fork(2)). Both go on from here.
 ///
 /// # Errors
-/// `EAGAIN` (RLIMIT_NPROC, cgroup), `ENOMEM`; `EMFILE`, `ENFILE` for the child's descriptor, and then the child, which has
-/// not begun, has ended.
-pub fn fork(_: SingleThreaded) -> io::Result<Fork> {
+/// `Unsupported` in a process with threads; `EAGAIN` (RLIMIT_NPROC, cgroup), `ENOMEM`; `EMFILE`, `ENFILE` for the child's
+/// descriptor. Where that fails after the fork (`ENOMEM`; `ENOSYS` before Linux 5.3), the child is killed.
+pub fn fork() -> io::Result<Fork> {
+    if threads()? != 1 {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "this process has threads"));
+    }
     // Made first: a child without a descriptor could neither be waited for nor be stopped.
     let place = super::eventfd()?;
-    // SAFETY: this process had one thread when it was counted, so the child's memory is a whole and consistent copy.
+    // SAFETY: this process has one thread, as was counted just now, and only that one could make another: the child's memory is a
+    // whole and consistent copy.
     let process = check(unsafe { libc::fork() })?;
     let Ok(process @ 1..) = u32::try_from(process) else { return Ok(Fork::Child) };
     // It has not been waited for, so the number is its own.
@@ -69,6 +67,15 @@ pub fn fork(_: SingleThreaded) -> io::Result<Fork> {
             Err(error)
         }
     }
+}
+
+/// Whether the kernel has pidfd_open(2), and nobody forbids it.
+///
+/// # Errors
+/// `ENOSYS` before Linux 5.3, `EPERM` in a sandbox.
+pub fn probe_pidfd() -> io::Result<()> {
+    let place = super::eventfd()?;
+    pidfd_open(std::process::id(), place).map(drop)
 }
 
 /// Frees the place that was kept for it just before it is taken.
@@ -88,24 +95,49 @@ impl Child {
         self.process
     }
 
-    /// Takes its end, if it has ended (waitpid(2), `WNOHANG`): it is no zombie from then on.
+    /// Takes its end, if it has ended: it is no zombie from then on (waitid(2), `P_PIDFD`, `WNOHANG`).
     ///
     /// # Errors
-    /// `ECHILD` where the host ignores SIGCHLD: it has ended, and nobody will say how.
+    /// `ECHILD` where the host ignores SIGCHLD, or waits for any child itself: it has ended, and nobody will say how.
     pub fn try_wait(&self) -> io::Result<Option<Ended>> {
-        let mut status = 0;
-        let process = self.process as libc::pid_t;
-        // SAFETY: the kernel writes one int to the pointer.
-        let ended = check(unsafe { libc::waitpid(process, &raw mut status, libc::WNOHANG) })?;
-        if ended == 0 {
+        self.wait(libc::WNOHANG)
+    }
+
+    /// SIGKILL, and takes its end.
+    ///
+    /// # Errors
+    /// As [`Child::try_wait`].
+    pub fn end_now(&self) -> io::Result<()> {
+        self.signal(libc::SIGKILL)?;
+        self.wait(0).map(drop)
+    }
+
+    /// Sends it a signal, and never to another process that has got its number (pidfd_send_signal(2)).
+    ///
+    /// # Errors
+    /// `ESRCH` when it has ended and was waited for.
+    pub fn signal(&self, signal: super::Signal) -> io::Result<()> {
+        let none = std::ptr::null::<libc::siginfo_t>();
+        let fd = self.pidfd.as_raw_fd();
+        // SAFETY: without a siginfo the call touches no memory of ours.
+        let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, none, 0) };
+        check(sent as libc::c_int).map(drop)
+    }
+
+    fn wait(&self, flags: libc::c_int) -> io::Result<Option<Ended>> {
+        let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+        let (fd, flags) = (self.pidfd.as_raw_fd() as libc::id_t, flags | libc::WEXITED);
+        // SAFETY: the kernel writes one siginfo_t to the pointer.
+        check(unsafe { libc::waitid(libc::P_PIDFD, fd, info.as_mut_ptr(), flags) })?;
+        // SAFETY: zeroed at first, so it is initialised whatever the kernel wrote.
+        let info = unsafe { info.assume_init() };
+        // SAFETY: with WEXITED the kernel has filled the fields of a child's end, or left zeros where none has ended.
+        let (process, status) = (unsafe { info.si_pid() }, unsafe { info.si_status() });
+        if process == 0 {
             return Ok(None);
         }
-        let killed = libc::WIFSIGNALED(status);
-        Ok(Some(if killed {
-            Ended::Killed(libc::WTERMSIG(status))
-        } else {
-            Ended::Exited(libc::WEXITSTATUS(status))
-        }))
+        let by_itself = info.si_code == libc::CLD_EXITED;
+        Ok(Some(if by_itself { Ended::Exited(status) } else { Ended::Killed(status) }))
     }
 }
 

@@ -56,7 +56,8 @@ pub fn recvmsg_from(fd: impl AsFd, buffer: &mut [u8]) -> io::Result<Packet> {
     let ((len, stamp), from) = Address::written(|raw, len| {
         // SAFETY: room for an address lies there, for as long as the call takes.
         let room = unsafe { *len };
-        let (bytes, stamp, used) = message(fd, buffer, (raw, room), libc::MSG_TRUNC)?;
+        // SAFETY: as above.
+        let (bytes, stamp, used) = unsafe { message(fd, buffer, (raw, room), libc::MSG_TRUNC) }?;
         // SAFETY: as above.
         unsafe { *len = used };
         Ok((bytes, stamp))
@@ -71,12 +72,16 @@ pub fn recvmsg_from(fd: impl AsFd, buffer: &mut [u8]) -> io::Result<Packet> {
 /// # Errors
 /// As recv(2).
 pub fn recvmsg(fd: impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
-    let (bytes, stamp, _) = message(fd, buffer, (ptr::null_mut(), 0), 0)?;
+    // SAFETY: no name is asked for.
+    let (bytes, stamp, _) = unsafe { message(fd, buffer, (ptr::null_mut(), 0), 0) }?;
     Ok(Received { bytes, stamp })
 }
 
 /// The call itself: its length, the stamp, and how long the name was.
-fn message(
+///
+/// # Safety
+/// `name` is null, or `room` bytes may be written there.
+unsafe fn message(
     fd: impl AsFd,
     buffer: &mut [u8],
     (name, room): (*mut libc::sockaddr, libc::socklen_t),
@@ -150,4 +155,10 @@ pub fn sendto(fd: impl AsFd, bytes: &[u8], to: &Address) -> io::Result<usize> {
     let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
     // SAFETY: the kernel only reads `count` bytes and `len` bytes of address, during the call.
     check_len(unsafe { libc::sendto(fd, start, count, flags, raw, len) })
+}
+
+/// What [`sendto`] would say to an address that is none.
+#[must_use]
+pub fn no_destination() -> io::Error {
+    io::Error::from_raw_os_error(libc::EDESTADDRREQ)
 }

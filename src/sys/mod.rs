@@ -36,9 +36,9 @@ pub use clock::{Clock, clock_getres, clock_gettime, process_cpu_time};
 pub use epoll::{Epoll, EpollEvent, Interest, epoll_create1};
 pub use eventfd::{eventfd, eventfd_read, eventfd_write, write};
 pub use fcntl::{fcntl_getfl, flock, nonblocking, set_nonblocking};
-pub use fork::{Child, Ended, Fork, SingleThreaded, dup3, fork};
+pub use fork::{Child, Ended, Fork, dup3, fork, probe_pidfd, threads};
 pub use ioctl::{fionread, siocoutq};
-pub use message::{Packet, Received, recvfrom, recvmsg, recvmsg_from, sendto};
+pub use message::{Packet, Received, no_destination, recvfrom, recvmsg, recvmsg_from, sendto};
 pub use mmap::Shared;
 pub use poll::{PollFd, poll, ppoll};
 pub use probe::{io_uring_setup, uname_release};
@@ -51,8 +51,8 @@ pub use signal::{
     ignore_signal, on_signal, raise, restore_signals, setitimer,
 };
 pub use socket::{
-    Kind, accept4, bind, connect, getpeername, getsockname, listen, recv, send, shutdown, socket,
-    socketpair,
+    Kind, accept4, bind, connect, getpeername, getsockname, listen, recv, recv_now, send, send_now,
+    shutdown, socket, socketpair,
 };
 pub use sockopt::{
     SocketMemory, set_dual_stack, set_linger, set_nodelay, set_receive_buffer, set_receive_timeout,
@@ -129,6 +129,7 @@ pub fn errno_name(error: &io::Error) -> Option<&'static str> {
             libc::ESRCH => "ESRCH",
             libc::ECHILD => "ECHILD",
             libc::EMSGSIZE => "EMSGSIZE",
+            libc::EDESTADDRREQ => "EDESTADDRREQ",
             libc::ENAMETOOLONG => "ENAMETOOLONG",
             libc::ENOTDIR => "ENOTDIR",
             libc::EISDIR => "EISDIR",

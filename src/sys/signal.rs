@@ -102,7 +102,11 @@ impl Mask {
     }
 }
 
-/// Blocks every signal that can be blocked for the calling thread, and returns what was blocked before
+/// Signals that an instruction raises: blocked, they would kill the process without a word, past any handler for them.
+const SYNCHRONOUS: [Signal; 6] =
+    [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGSYS];
+
+/// Blocks the signals that come from outside for the calling thread, and returns what was blocked before
 /// (pthread_sigmask(3)).
 ///
 /// # Errors
@@ -112,7 +116,8 @@ pub fn block_signals() -> io::Result<Mask> {
     // SAFETY: sigfillset writes one sigset_t to the pointer.
     check(unsafe { libc::sigfillset(all.as_mut_ptr()) })?;
     // SAFETY: written just now.
-    mask(unsafe { all.assume_init_ref() })
+    let all = Mask(unsafe { all.assume_init() });
+    mask(&SYNCHRONOUS.into_iter().fold(all, Mask::without).0)
 }
 
 /// Gives the calling thread back what [`block_signals`] took (pthread_sigmask(3)): signals that came meanwhile arrive now.

@@ -140,9 +140,21 @@ pub fn shutdown(fd: impl AsFd, how: Shutdown) -> io::Result<()> {
 /// # Errors
 /// `EAGAIN` (nothing there, or `SO_RCVTIMEO` over), `EINTR`, `ECONNRESET`, `ETIMEDOUT`.
 pub fn recv(fd: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+    recv_flags(fd, buffer, 0)
+}
+
+/// [`recv`] that does not wait on a blocking socket either (`MSG_DONTWAIT`).
+///
+/// # Errors
+/// As [`recv`]; `EAGAIN` when nothing is there.
+pub fn recv_now(fd: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+    recv_flags(fd, buffer, libc::MSG_DONTWAIT)
+}
+
+fn recv_flags(fd: impl AsFd, buffer: &mut [u8], flags: libc::c_int) -> io::Result<usize> {
     // SAFETY: the kernel writes at most `buffer.len()` bytes from its start.
     check_len(unsafe {
-        libc::recv(fd.as_fd().as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0)
+        libc::recv(fd.as_fd().as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), flags)
     })
 }
 
@@ -152,8 +164,20 @@ pub fn recv(fd: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
 /// # Errors
 /// `EAGAIN` (no room, or `SO_SNDTIMEO` over), `EINTR`, `EPIPE`, `ECONNRESET`.
 pub fn send(fd: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    send_flags(fd, bytes, libc::MSG_NOSIGNAL)
+}
+
+/// [`send`] that does not wait on a blocking socket either (`MSG_DONTWAIT`).
+///
+/// # Errors
+/// As [`send`]; `EAGAIN` when there is no room.
+pub fn send_now(fd: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    send_flags(fd, bytes, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT)
+}
+
+fn send_flags(fd: impl AsFd, bytes: &[u8], flags: libc::c_int) -> io::Result<usize> {
     // SAFETY: the kernel only reads `bytes.len()` bytes, during the call.
     check_len(unsafe {
-        libc::send(fd.as_fd().as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL)
+        libc::send(fd.as_fd().as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags)
     })
 }
