@@ -45,10 +45,10 @@ can-trace:
 client: build ## talk to the server on ADDR: a line in, its reply out (ADDR=)
 	@exec '$(BIN)' client $(ADDR) $(ARGS)
 
-# Release, since the tests push floods through real servers, and because the
-# build is then the one of `run`.
+# Optimised, since the tests push floods through real servers; a profile of its
+# own, since two dozen test binaries are linked.
 test: ## the tests, under 5 minutes on two cores (ARGS='--test NAME')
-	$(call with,strace python3) cargo test --release --locked --no-fail-fast $(ARGS)
+	$(call with,strace python3) cargo test --profile tests --locked --no-fail-fast $(ARGS)
 
 test-all: ## the same and the long ones
 	@$(MAKE) --no-print-directory test WAITCOPY_LONG=1

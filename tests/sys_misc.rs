@@ -22,8 +22,8 @@ fn identity(number: i32) -> Option<String> {
 /// One of each that the wrappers make.
 fn one_of_each() -> Vec<(&'static str, OwnedFd)> {
     let (listener, address) = listening();
-    let client = sys::socket(&address, sys::Kind::Stream).unwrap();
-    sys::connect(&client, &address).unwrap();
+    let client = sys::socket(address, sys::Kind::Stream).unwrap();
+    sys::connect(&client, address).unwrap();
     let (accepted, _) = sys::accept4(&listener).unwrap();
     let (one, other) = sys::socketpair().unwrap();
     let counter = sys::eventfd().unwrap();

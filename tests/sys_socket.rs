@@ -42,8 +42,8 @@ fn read_exactly(fd: &OwnedFd, bytes: usize) -> Vec<u8> {
 #[test]
 fn errors_carry_the_errno_and_its_name() {
     let (listener, address) = listening();
-    let second = sys::socket(&address, sys::Kind::Stream).unwrap();
-    let taken = sys::bind(&second, &address).unwrap_err();
+    let second = sys::socket(address, sys::Kind::Stream).unwrap();
+    let taken = sys::bind(&second, address).unwrap_err();
     assert_eq!(taken.raw_os_error(), Some(libc::EADDRINUSE));
     assert_eq!(sys::errno_name(&taken), Some("EADDRINUSE"));
     assert_eq!(sys::describe(&taken), "address already in use (EADDRINUSE)");
@@ -52,7 +52,7 @@ fn errors_carry_the_errno_and_its_name() {
     assert_eq!(errno(sys::fionread(&listener)), libc::EINVAL);
     assert_eq!(errno(sys::siocoutq(&listener)), libc::EINVAL);
     let elsewhere: SocketAddr = "192.0.2.1:0".parse().unwrap();
-    assert_eq!(errno(sys::bind(&second, &elsewhere)), libc::EADDRNOTAVAIL);
+    assert_eq!(errno(sys::bind(&second, elsewhere)), libc::EADDRNOTAVAIL);
     let (unix, _) = sys::socketpair().unwrap();
     assert_eq!(errno(sys::getsockname(&unix)), libc::EAFNOSUPPORT);
     assert_eq!(errno(sys::set_nodelay(&unix)), libc::EOPNOTSUPP);
@@ -62,18 +62,18 @@ fn errors_carry_the_errno_and_its_name() {
 fn a_port_where_nobody_listens_refuses() {
     // Bound, not listening: nobody else can get the port meanwhile.
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    let silent = sys::socket(&any, sys::Kind::Stream).unwrap();
-    sys::bind(&silent, &any).unwrap();
+    let silent = sys::socket(any, sys::Kind::Stream).unwrap();
+    sys::bind(&silent, any).unwrap();
     let address = sys::getsockname(&silent).unwrap().ip().unwrap();
     assert_ne!(address.port(), 0);
 
-    let client = sys::socket(&address, sys::Kind::Stream).unwrap();
-    assert_eq!(errno(sys::connect(&client, &address)), libc::ECONNREFUSED);
+    let client = sys::socket(address, sys::Kind::Stream).unwrap();
+    assert_eq!(errno(sys::connect(&client, address)), libc::ECONNREFUSED);
 
     // Without waiting: the refusal is the socket's pending error, and is told once.
-    let client = sys::socket(&address, sys::Kind::Stream).unwrap();
+    let client = sys::socket(address, sys::Kind::Stream).unwrap();
     sys::set_nonblocking(&client, true).unwrap();
-    assert_eq!(errno(sys::connect(&client, &address)), libc::EINPROGRESS);
+    assert_eq!(errno(sys::connect(&client, address)), libc::EINPROGRESS);
     sys::poll(&mut [sys::PollFd::new(&client, false, true)], Some(PATIENCE)).unwrap();
     assert_eq!(errno(sys::take_error(&client)), libc::ECONNREFUSED);
     sys::take_error(&client).unwrap();
@@ -148,10 +148,10 @@ fn accepted_sockets_inherit_nodelay() {
 #[test]
 fn a_port_with_connections_in_time_wait_needs_reuse_address() {
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    let listener = sys::socket(&any, sys::Kind::Stream).unwrap();
+    let listener = sys::socket(any, sys::Kind::Stream).unwrap();
     // Both sides must agree: the kernel asks the old socket as well.
     sys::set_reuse_address(&listener).unwrap();
-    sys::bind(&listener, &any).unwrap();
+    sys::bind(&listener, any).unwrap();
     sys::listen(&listener, 1).unwrap();
     let address = sys::getsockname(&listener).unwrap().ip().unwrap();
     let client = TcpStream::connect(address).unwrap();
@@ -159,24 +159,24 @@ fn a_port_with_connections_in_time_wait_needs_reuse_address() {
     drop(sys::accept4(&listener).unwrap());
     drop(listener);
     drop(client);
-    let next = sys::socket(&address, sys::Kind::Stream).unwrap();
-    assert_eq!(errno(sys::bind(&next, &address)), libc::EADDRINUSE);
+    let next = sys::socket(address, sys::Kind::Stream).unwrap();
+    assert_eq!(errno(sys::bind(&next, address)), libc::EADDRINUSE);
     sys::set_reuse_address(&next).unwrap();
-    sys::bind(&next, &address).unwrap();
+    sys::bind(&next, address).unwrap();
 }
 
 #[test]
 fn addresses_make_the_round_trip_on_ipv6() {
     let any: SocketAddr = "[::1]:0".parse().unwrap();
-    let listener = sys::socket(&any, sys::Kind::Stream).unwrap();
-    if let Err(error) = sys::bind(&listener, &any) {
+    let listener = sys::socket(any, sys::Kind::Stream).unwrap();
+    if let Err(error) = sys::bind(&listener, any) {
         return skip(&format!("no IPv6 on loopback: {error}"));
     }
     sys::listen(&listener, 1).unwrap();
     let address = sys::getsockname(&listener).unwrap().ip().unwrap();
     assert_eq!((address.ip(), address.port() != 0), (any.ip(), true));
-    let client = sys::socket(&address, sys::Kind::Stream).unwrap();
-    sys::connect(&client, &address).unwrap();
+    let client = sys::socket(address, sys::Kind::Stream).unwrap();
+    sys::connect(&client, address).unwrap();
     let (accepted, peer) = sys::accept4(&listener).unwrap();
     assert_eq!(sys::getpeername(&client).unwrap(), address);
     assert_eq!(sys::getsockname(&client).unwrap(), peer);
@@ -191,8 +191,8 @@ fn stamps_lie_between_the_senders_clock_before_and_after() {
         assert!(primed.works, "no stamps on loopback");
         let (listener, address) = listening();
         sys::set_timestamps(&listener).unwrap();
-        let client = sys::socket(&address, sys::Kind::Stream).unwrap();
-        sys::connect(&client, &address).unwrap();
+        let client = sys::socket(address, sys::Kind::Stream).unwrap();
+        sys::connect(&client, address).unwrap();
         let (accepted, _) = sys::accept4(&listener).unwrap();
 
         let message = pattern(4096, 2);
@@ -282,9 +282,9 @@ fn small_buffers_hold_less() {
     let ordinary = fill(&near);
     let (listener, address) = listening();
     sys::set_receive_buffer(&listener, 4096).unwrap();
-    let near = sys::socket(&address, sys::Kind::Stream).unwrap();
+    let near = sys::socket(address, sys::Kind::Stream).unwrap();
     sys::set_send_buffer(&near, 4096).unwrap();
-    sys::connect(&near, &address).unwrap();
+    sys::connect(&near, address).unwrap();
     let _far = sys::accept4(&listener).unwrap();
     let small = fill(&near);
     assert!(small * 4 < ordinary, "{small} against {ordinary} bytes");
