@@ -24,6 +24,26 @@ fn what_cannot_be_served_is_refused_in_one_line() {
         refused("serve epoll --nope", 2, "serve has no flag '--nope'");
         refused("serve epoll --listen", 2, "--listen wants a value");
         refused("serve epoll select", 2, "'select' is one argument too many");
+        refused(
+            "serve prefork --max-connections 3",
+            2,
+            "--max-connections: prefork has as many as",
+        );
+        refused(
+            "serve epoll --workers 2",
+            2,
+            "--workers belongs to thread-pool, prefork and reuseport",
+        );
+        refused("serve threads --queue 2", 2, "--queue belongs to thread-pool");
+        refused("serve thread-pool --when-full maybe", 2, "--when-full maybe: wait or refuse");
+        refused(
+            "serve select --request-timeout 1s",
+            2,
+            "--request-timeout belongs to models that wait",
+        );
+        refused("serve epoll --udp --unix /tmp/x", 2, "--udp and --unix: one transport at a time");
+        refused("serve epoll --unix /tmp/x --listen 127.0.0.1:1", 2, "--unix has its path");
+        refused("client --timeout 1s", 2, "--timeout belongs to datagrams");
         let nowhere = "bind tcp 203.0.113.7:0: cannot assign requested address (EADDRNOTAVAIL)";
         refused("serve epoll --listen 203.0.113.7:0", 1, nowhere);
         // Loading the program takes the one number beside the standard three, and gives it back.

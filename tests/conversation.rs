@@ -228,11 +228,16 @@ for_each_model! {
         enters.recv().unwrap();
         // The end, and then, since the first answer was not read, a reset: the second one meets EPIPE.
         client.shutdown(Shutdown::Write).unwrap();
-        let port = format!(":{:04X} ", client.local_addr().unwrap().port());
+        let ports = [server.address.port(), client.local_addr().unwrap().port()];
+        let [own, peers] = ports.map(|port| format!(":{port:04X} "));
         drop(client);
         // A socket that was reset is in no table any more; on a busy machine the reset may take a while.
         until("the reset has arrived", || {
-            !std::fs::read_to_string("/proc/net/tcp").unwrap().contains(&port)
+            let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+            // The server's end: local address first.
+            !table.lines().any(|line| {
+                line.find(&own).zip(line.find(&peers)).is_some_and(|(own, peers)| own < peers)
+            })
         });
         opens.send(()).unwrap();
         // The next client is served.

@@ -152,12 +152,16 @@ for_each_model! {
 }
 
 for_each_model! {
-    /// Row 6. Who has one client at a time, as a worker of prefork, never holds more than one: nobody is refused.
+    /// Row 6. Who has one client at a time never holds more than one: nobody is refused.
     fn clients_beyond_the_limit_are_refused(model: &str) {
+        // Its limit is the number of its workers; --max-connections is refused (tests/cli.rs).
+        if who(model) == Who::Prefork {
+            return;
+        }
         let server = serve(model).args(&["--max-connections", "4"]).one_reuseport().start();
         let base = server.settled();
         let mut clients = connect(&server, 14);
-        if alone(model) || who(model) == Who::Prefork {
+        if alone(model) {
             for mut client in clients { exchange(&mut client, b"in turn") }
             assert_eq!(server.stop().clean().count("refused"), 0);
             return;
@@ -177,10 +181,13 @@ for_each_model! {
 for_each_model! {
     /// Row 7.
     fn a_limit_beyond_the_descriptors_is_lowered_aloud(model: &str) {
+        // Its limit is the number of its workers; --max-connections is refused (tests/cli.rs).
+        if who(model) == Who::Prefork {
+            return;
+        }
         let server = wrapped(&["prlimit", "--nofile=40:40"], model);
         let server = server.args(&["--max-connections", "1000"]).one_reuseport().start();
-        let one = alone(model) || who(model) == Who::Prefork;
-        let mut clients = connect(&server, if one { 1 } else { 45 });
+        let mut clients = connect(&server, if alone(model) { 1 } else { 45 });
         let served = clients.len().min(30);
         clients[served..].iter_mut().for_each(assert_turned_away);
         clients[..served].iter_mut().for_each(|client| exchange(client, b"works"));

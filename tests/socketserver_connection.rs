@@ -375,7 +375,9 @@ fn an_answer_to_nobody_is_counted() {
         let path = scratch("unnamed.gram");
         let echo = |request: &mut Datagram<'_>| {
             assert!(request.peer().unnamed());
-            request.reply(b"hm")
+            let told = request.reply(b"hm").unwrap_err();
+            assert_eq!(told.raw_os_error(), Some(libc::EDESTADDRREQ));
+            Ok(())
         };
         let server = Running::start(unixgram(&path).bind(echo).unwrap());
         UnixDatagram::unbound().unwrap().send_to(b"hello", &path).unwrap();

@@ -69,7 +69,7 @@ pub(super) static COMMANDS: [Command; 5] = [
             option(
                 "request-timeout",
                 "DURATION",
-                "a flow per connection: close it so long after its accept",
+                "a flow per connection: close it so long after its flow took it",
             ),
             option(
                 "workers",

@@ -218,8 +218,7 @@ impl<'l> Acceptor<'l> {
                     Some(_) => observer.accepted(&peer),
                     None => observer.called(Call::Close),
                 }
-                let since = sys::clock_gettime(Clock::Monotonic);
-                pass.map(|pass| Task::Connection(Client { socket, peer, since, pass }))
+                pass.map(|pass| Task::Connection(Client { socket, peer, pass }))
             }
             Some(Front::Datagram(socket)) => {
                 let socket = socket.clone();

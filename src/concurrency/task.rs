@@ -10,7 +10,6 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
 
 /// An accepted client; its socket is blocking.
 #[derive(Debug)]
@@ -19,8 +18,6 @@ pub struct Client {
     pub socket: OwnedFd,
     /// Who it is.
     pub peer: Address,
-    /// When it was accepted, on `CLOCK_MONOTONIC`.
-    pub since: Duration,
     /// Its place among those at work.
     pub pass: Pass,
 }

@@ -75,7 +75,6 @@ impl<S: Service + ?Sized, O: Observer> Work<O> for Conversation<'_, S> {
             Task::Connection(client) => {
                 let mut clients = Clients::new(settings, Mode::Blocking);
                 if let Some(id) = clients.settle(client.socket, client.peer, observer) {
-                    clients.accepted_at(client.since);
                     attend(&mut clients, id, service, observer, stop);
                 }
                 clients.drain_connections(service, observer, stop).map_err(io::Error::other)

@@ -179,11 +179,6 @@ impl Clients {
         Some(id)
     }
 
-    /// The connection that was taken in last was accepted at that moment, and has waited for its flow since.
-    pub fn accepted_at(&mut self, since: Duration) {
-        self.until = self.request_timeout.map(|limit| since + limit);
-    }
-
     /// One turn of a connection; it is closed when that ends it. An identity whose connection is gone
     /// already (a stale event) is answered [`Turn::Empty`].
     pub fn turn<S: Service + ?Sized, O: Observer>(

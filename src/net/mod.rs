@@ -36,7 +36,7 @@ pub struct Settings {
     pub idle_timeout: Option<Duration>,
     /// `nonblocking` only: the notes' `time.sleep` between two rounds.
     pub pause: Option<Duration>,
-    /// Where a connection has a flow of its own: it is closed so long after its accept, whatever moves.
+    /// Where a connection has a flow of its own: it is closed so long after that flow took it, whatever moves.
     pub request_timeout: Option<Duration>,
     /// Who runs the model, and how many: see [`concurrency`](crate::concurrency).
     pub workers: Workers,

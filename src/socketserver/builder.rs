@@ -281,7 +281,7 @@ impl Builder<Streams> {
         self
     }
 
-    /// The same so long after its accept, time in a queue included, whatever has moved \[never\].
+    /// The same so long after its handler began, whatever has moved; for time in a queue there is [`queue`](Self::queue) \[never\].
     #[must_use]
     pub fn request_timeout(mut self, time: Duration) -> Self {
         self.times.request = Some(time);

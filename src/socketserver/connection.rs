@@ -144,11 +144,11 @@ impl<H> StreamWork<H> {
 
 impl<H: StreamHandler, O: Observer> Work<O> for StreamWork<H> {
     fn serve(&self, task: Task, observer: &mut O, stop: &Stop) -> io::Result<()> {
-        let Task::Connection(Client { socket, peer, since, pass: _pass }) = task else {
+        let Task::Connection(Client { socket, peer, pass: _pass }) = task else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
         observer.opened(ID, &peer);
-        let mut flow = Observed::new(socket, &peer, since, self.times, observer, stop);
+        let mut flow = Observed::new(socket, &peer, self.times, observer, stop);
         let request = Connection { peer, flow: &mut flow, ahead: Vec::new(), filled: 0, read: 0 };
         let mut both = (self.handler.clone(), request);
         let handled = catch_unwind(AssertUnwindSafe(|| {

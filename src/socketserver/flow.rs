@@ -64,16 +64,14 @@ impl Patience {
 }
 
 impl<'o, O: Observer> Observed<'o, O> {
-    /// `since` is when it was accepted.
     pub(super) fn new(
         socket: OwnedFd,
         peer: &Address,
-        since: Duration,
         times: Times,
         observer: &'o mut O,
         stop: &'o Stop,
     ) -> Self {
-        let (local, until) = (peer.ip().is_none(), times.request.map(|limit| since + limit));
+        let (local, until) = (peer.ip().is_none(), times.request.map(|limit| now() + limit));
         Self { socket, local, observer, stop, times, until, armed: None, over: None }
     }
 
