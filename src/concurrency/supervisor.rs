@@ -166,6 +166,8 @@ impl<B> Parent<B> {
 
     /// Closes the fronts, has the children drain, and waits for them.
     fn close<O: Observer>(&mut self, observer: &mut O, stop: &Stop) -> Result<(), Failure> {
+        // First: a worker that is not told yet would go round and round on a listener that is shut.
+        self.signal(sys::SIGTERM);
         for front in self.fronts.drain(..) {
             front.count_dropped(observer);
             // Workers that are at work keep copies, and nobody shall come in any more. A datagram socket stays: it is drained.
