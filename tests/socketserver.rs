@@ -282,7 +282,8 @@ fn a_stop_answers_what_had_come_and_does_not_wait_for_a_client_that_never_pauses
 fn a_handler_that_blocks_in_a_write_is_cut_at_the_deadline() {
     watchdog(PATIENCE, || {
         const DRAIN: Duration = Duration::from_millis(300);
-        for (way, asked) in [("one", false), ("threads", false), ("threads", true), ("pool", true)]
+        for (way, asked) in
+            [("one", false), ("one", true), ("threads", false), ("threads", true), ("pool", true)]
         {
             let (told, writing) = mpsc::channel();
             let flood = move |client: &mut Connection<'_>| {
