@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
-use support::{PATIENCE, pattern, scratch, watchdog};
+use support::{PATIENCE, pattern, scratch, until, watchdog};
 use waitcopy::phase::Count;
 use waitcopy::socketserver::{Connection, Full, tcp, unix};
 
@@ -30,6 +30,16 @@ fn an_early_reply_on_a_unix_socket_ends_in_an_orderly_way() {
             server.stop();
         }
     });
+}
+
+/// Whether the server's end of a connection, by local and remote port, is in FIN_WAIT1 or 2 (proc(5), net/tcp).
+fn lingers(ports: [u16; 2]) -> bool {
+    let [own, peers] = ports.map(|port| format!(":{port:04X}"));
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    table.lines().any(|line| {
+        let fields: Vec<_> = line.split_whitespace().take(4).collect();
+        matches!(fields[..], [_, local, remote, "04" | "05"] if local.ends_with(&own) && remote.ends_with(&peers))
+    })
 }
 
 /// The handler is done and its reply is on the way while the client sends on and on: then comes the stop.
@@ -57,8 +67,10 @@ fn a_stop_while_a_connection_lingers_truncates_nothing() {
             let mut got = vec![0; 1 << 20];
             client.read_exact(&mut got).unwrap();
             let stopper = server.stopper.clone();
+            let ports = [server.address().port(), client.tcp().local_addr().unwrap().port()];
             let stopping = thread::spawn(move || {
                 written.recv_timeout(LIMIT).unwrap();
+                until("the server has ended its direction", || lingers(ports));
                 stopper.request();
             });
             let mut part = [0; 64 << 10];
