@@ -337,6 +337,7 @@ fn a_reuseport_worker_leaves_in_order() {
         let its = |stream: &TcpStream| child_of(&server, stream) == leaver;
         let its: Vec<_> = streams.iter().map(|(stream, ..)| its(stream)).collect();
         assert!(its.contains(&true) && its.contains(&false), "{its:?}");
+        // Alive for a second, as above.
         thread::sleep(Duration::from_secs(1));
         sys::kill(leaver, SIGTERM).unwrap();
         let mut answered = 0;

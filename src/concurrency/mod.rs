@@ -1,7 +1,7 @@
 //! Floor 2: **who** runs it. A file per way.
 //!
 //! A [`model`](crate::model) says how one flow of control waits and copies; a way of concurrency says whose flows they are.
-//! Each takes the requests from the front ([`Acceptor`](acceptor::Acceptor)) and has its [`Work`] done:
+//! Each takes the requests from the front (`acceptor.rs`) and has its [`Work`] done:
 //!
 //! - [`one`]: by the flow that accepted it, one after the other;
 //! - [`threads`]: by a thread of its own;

@@ -2,7 +2,7 @@
 //!
 //! - Cost: a hand-over per request; how long a request stood in the queue is measured (`pool_queue`).
 //! - Limits: a worker is taken for the whole request, on a stream the whole connection. When all are taken and the queue
-//!   is full, the next request waits in the kernel or is turned away ([`Full`](crate::net::Full)); who stands in the queue for
+//!   is full, the next request waits in the kernel or is turned away ([`Full`]); who stands in the queue for
 //!   longer than `patience` is turned away.
 //! - A handler that panics costs its request; its thread takes the next one.
 
