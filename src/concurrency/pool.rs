@@ -158,7 +158,11 @@ impl Pool {
         let _ = sys::block_signals();
         let (mut observer, stop) = (observer(), stop.clone());
         observer.since(Metric::Start, moment);
-        while let Some(Waiting { task, moment, .. }) = self.pop() {
+        loop {
+            let idle = observer.moment();
+            let next = self.pop();
+            observer.idled(idle);
+            let Some(Waiting { task, moment, .. }) = next else { return };
             observer.since(Metric::Line, moment);
             run(task, work, &mut observer, &stop);
             self.done();

@@ -150,6 +150,9 @@ pub trait Observer: Send + Sync {
     /// Something that began at a [`moment`](Self::moment), perhaps in another flow, has ended.
     fn since(&mut self, metric: Metric, moment: u64);
 
+    /// This flow had nothing to do since a [`moment`](Self::moment), and waited outside of any call of its own.
+    fn idled(&mut self, moment: u64);
+
     /// The datagram that this flow answers next came from there.
     fn addressed(&mut self, peer: &Address);
 
@@ -229,6 +232,8 @@ impl Observer for Counting {
     }
 
     fn since(&mut self, _: Metric, _: u64) {}
+
+    fn idled(&mut self, _: u64) {}
 
     fn addressed(&mut self, _: &Address) {}
 

@@ -33,6 +33,11 @@ impl Observer for Recorder {
         self.record(metric, now().saturating_sub(moment));
     }
 
+    fn idled(&mut self, moment: u64) {
+        let end = now();
+        self.spend(Part::Wait, end.saturating_sub(moment), end);
+    }
+
     fn addressed(&mut self, peer: &Address) {
         self.front.peer = *peer;
     }
