@@ -70,6 +70,9 @@ pub mod lab;
 pub mod model;
 pub mod net;
 pub mod phase;
+pub mod reactor;
+#[cfg(feature = "remote")]
+pub mod remote;
 pub mod service;
 pub mod socketserver;
 pub mod stop;

@@ -12,6 +12,8 @@
 mod address;
 mod affinity;
 mod clock;
+#[cfg(feature = "remote")]
+mod digest;
 mod epoll;
 mod eventfd;
 mod fcntl;
@@ -23,6 +25,7 @@ mod poll;
 mod probe;
 mod process;
 mod published;
+mod random;
 mod rlimit;
 mod select;
 mod signal;
@@ -33,6 +36,8 @@ mod usage;
 pub use address::Address;
 pub use affinity::{sched_getaffinity, sched_setaffinity};
 pub use clock::{Clock, clock_getres, clock_gettime, process_cpu_time};
+#[cfg(feature = "remote")]
+pub use digest::{hmac_sha1, sha256};
 pub use epoll::{Epoll, EpollEvent, Interest, epoll_create1};
 pub use eventfd::{eventfd, eventfd_read, eventfd_write, write};
 pub use fcntl::{fcntl_getfl, flock, nonblocking, set_nonblocking};
@@ -44,6 +49,7 @@ pub use poll::{PollFd, poll, ppoll};
 pub use probe::{io_uring_setup, uname_release};
 pub use process::{die_with_parent, end_with_parent, getppid, kill, run_on};
 pub use published::Published;
+pub use random::getrandom;
 pub use rlimit::{Limit, getrlimit, setrlimit};
 pub use select::{FD_SETSIZE, FdSet, OverLimit, select};
 pub use signal::{

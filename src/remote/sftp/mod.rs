@@ -1,0 +1,4 @@
+//! SFTP version 3, our own client.
+
+pub mod protocol;
+pub mod wire;
