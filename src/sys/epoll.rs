@@ -18,6 +18,8 @@ impl Interest {
     pub const BOTH: Self = Self((libc::EPOLLIN | libc::EPOLLOUT) as u32);
     /// Errors and hang-ups only.
     pub const NONE: Self = Self(0);
+    /// Nothing that lasts: errors and hang-ups, told once (`EPOLLET`).
+    pub const QUIET: Self = Self(libc::EPOLLET as u32);
     /// Both directions and the peer's half-close, edge-triggered (`EPOLLIN | EPOLLOUT |
     /// EPOLLRDHUP | EPOLLET`): told once per change.
     pub const EDGE: Self =

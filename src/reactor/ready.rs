@@ -1,0 +1,100 @@
+//! Who was woken: a list that any thread may add to.
+
+use crate::phase::Id;
+use crate::sys;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Wake, Waker};
+
+/// The future that `run` was called with.
+pub(super) const MAIN: Id = Id::LISTENER;
+
+/// The futures to poll next.
+///
+/// Within the reactor's own thread a wake is a push. Another thread may find the reactor asleep: then it writes to the
+/// event counter that the reactor waits for.
+pub(super) struct Woken {
+    list: Mutex<Vec<Arc<One>>>,
+    /// The reactor is about to wait, or waits.
+    parked: AtomicBool,
+    counter: OwnedFd,
+}
+
+impl Woken {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self { list: Mutex::default(), parked: AtomicBool::new(false), counter: sys::eventfd()? })
+    }
+
+    pub(super) fn waker(self: &Arc<Self>, id: Id) -> Waker {
+        Waker::from(Arc::new(One { woken: Arc::clone(self), id, queued: AtomicBool::new(false) }))
+    }
+
+    /// Takes the list; whoever is woken from now on comes into the next one.
+    pub(super) fn take(&self) -> Vec<Id> {
+        let list = std::mem::take(&mut *self.list());
+        let id = |one: Arc<One>| {
+            // Before it is polled: a wake during the poll counts.
+            one.queued.store(false, SeqCst);
+            one.id
+        };
+        list.into_iter().map(id).collect()
+    }
+
+    /// Says that the reactor is going to wait. False: somebody was woken already, so it must not.
+    pub(super) fn park(&self) -> bool {
+        // First the flag, then the look: a wake in between writes to the counter, and the wait returns at once.
+        self.parked.store(true, SeqCst);
+        self.list().is_empty()
+    }
+
+    pub(super) fn unpark(&self) {
+        self.parked.store(false, SeqCst);
+    }
+
+    /// The counter has done its work.
+    pub(super) fn heard(&self) {
+        // EAGAIN: taken already.
+        let _ = sys::eventfd_read(&self.counter);
+    }
+
+    fn push(&self, one: &Arc<One>) {
+        self.list().push(Arc::clone(one));
+        if self.parked.swap(false, SeqCst) {
+            // EAGAIN: the counter is full, which wakes as well.
+            let _ = sys::eventfd_write(&self.counter);
+        }
+    }
+
+    /// A panic elsewhere leaves the list whole: each change to it is one call.
+    fn list(&self) -> MutexGuard<'_, Vec<Arc<One>>> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AsFd for Woken {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.counter.as_fd()
+    }
+}
+
+/// Wakes one future.
+struct One {
+    woken: Arc<Woken>,
+    id: Id,
+    /// In the list already.
+    queued: AtomicBool,
+}
+
+impl Wake for One {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.queued.swap(true, SeqCst) {
+            self.woken.push(self);
+        }
+    }
+}
