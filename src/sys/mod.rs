@@ -31,7 +31,10 @@ mod select;
 mod signal;
 mod socket;
 mod sockopt;
+#[cfg(feature = "remote")]
+pub mod ssh;
 mod usage;
+mod zero;
 
 pub use address::Address;
 pub use affinity::{sched_getaffinity, sched_setaffinity};
@@ -66,6 +69,7 @@ pub use sockopt::{
     socket_memory, take_error,
 };
 pub use usage::{Usage, Who, getrusage};
+pub use zero::zero;
 
 use std::io;
 use std::time::Duration;
