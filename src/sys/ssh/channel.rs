@@ -180,6 +180,14 @@ impl Channel {
         self.call(|channel| unsafe { raw::libssh2_channel_wait_closed(channel) }.into()).map(drop)
     }
 
+    /// Once the socket is shut: reads to its end, so that the session knows it and does not wait for a close.
+    pub fn read_out(&self) {
+        // SAFETY: the channel is alive and its session locked.
+        let _ = self.call(|channel| unsafe { raw::libssh2_channel_wait_eof(channel) }.into());
+        // It reads only until the channel's own end, and then that is known already.
+        let _ = self.wait_closed();
+    }
+
     /// The exit status, if the peer has sent one.
     #[must_use]
     pub fn exit_status(&self) -> Option<u32> {

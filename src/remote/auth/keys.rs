@@ -1,0 +1,323 @@
+//! The method `publickey` (RFC 4252 section 7): which keys, in which order, and who signs.
+
+use super::{Login, Outcome};
+use crate::remote::agent::{Identity, RSA_SHA2_256, RSA_SHA2_512};
+use crate::remote::agent_socket::AgentSocket;
+use crate::remote::credentials::{Key, PASSWORDS};
+use crate::remote::error::{Error, Step};
+use crate::remote::key_file::{Algorithm, KeyError, KeyFile};
+use crate::remote::secret::Secret;
+use crate::sys::ssh::{self, Signing, SshError};
+use std::cell::RefCell;
+use std::ffi::CString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// Keys that the server may refuse before we stop: one below sshd's MaxAuthTries (6), which would make it hang up.
+const REFUSALS: usize = 5;
+
+/// libssh2.h: a key that cannot be read, or not with this passphrase.
+const UNREADABLE: i32 = -16;
+
+/// A key to try.
+enum Candidate {
+    File(PathBuf, Rc<KeyFile>),
+    Memory(Rc<KeyFile>),
+    Agent(Identity),
+}
+
+impl Candidate {
+    /// For messages, and to know it again.
+    fn name(&self) -> String {
+        match self {
+            Self::File(path, _) => path.display().to_string(),
+            Self::Memory(key) => {
+                format!("a key in memory ({})", key.algorithm().map_or("unknown", Algorithm::name))
+            }
+            Self::Agent(identity) => format!("agent's {}", printable(&identity.comment)),
+        }
+    }
+}
+
+/// What the signer's callback leaves to be done.
+enum Stage {
+    /// These bytes are to be signed.
+    Sign(Vec<u8>),
+    Done,
+}
+
+impl Login<'_> {
+    pub(super) async fn by_keys(&mut self) -> Result<Outcome, Error> {
+        let mut agent = self.agent().await;
+        let candidates = self.candidates(agent.as_mut()).await;
+        for candidate in candidates {
+            let name = candidate.name();
+            if self.used.contains(&name) {
+                continue;
+            }
+            if self.refusals >= REFUSALS {
+                self.tried.push("further keys not tried (the server would hang up)".into());
+                break;
+            }
+            let done = match &candidate {
+                Candidate::Agent(identity) => match agent.as_mut() {
+                    Some(agent) => self.by_agent(agent, identity, &name).await?,
+                    None => continue,
+                },
+                Candidate::File(path, key) => self.by_key(key, Some(path), &name).await?,
+                Candidate::Memory(key) => self.by_key(key, None, &name).await?,
+            };
+            self.used.insert(name.clone());
+            let Err(error) = done else { return Ok(Outcome::In(format!("publickey {name}"))) };
+            let Some(error) = error else { continue };
+            if !error.denied() {
+                return Err(self.gone("publickey", &error));
+            }
+            self.refusals += 1;
+            self.tried.push(format!("{name}: not accepted"));
+            // The server knew the key and saw a signature: it may want another method now.
+            if error.code == libssh2_sys::LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED {
+                match self.refused().await? {
+                    Outcome::No => {}
+                    other => {
+                        self.tried.pop();
+                        return Ok(other);
+                    }
+                }
+            }
+        }
+        Ok(Outcome::No)
+    }
+
+    /// The agent, if there is one. That it cannot be reached is said, and is no failure.
+    async fn agent(&mut self) -> Option<AgentSocket> {
+        let path = self.credentials.agent.path()?;
+        match AgentSocket::connect(self.transport.reactor(), &path).await {
+            Ok(agent) => Some(agent),
+            Err(error) => {
+                let error = crate::sys::describe(&error);
+                self.tried.push(format!("agent {}: {error}", path.display()));
+                None
+            }
+        }
+    }
+
+    /// Named keys first, then the agent's, then the usual files: OpenSSH's order, but for a named file that the agent
+    /// does not hold, which OpenSSH tries after everything the agent holds.
+    async fn candidates(&mut self, agent: Option<&mut AgentSocket>) -> Vec<Candidate> {
+        let mut held = match agent {
+            None => Vec::new(),
+            Some(agent) => agent.identities().await.unwrap_or_else(|error| {
+                self.tried.push(format!("agent: {error}"));
+                Vec::new()
+            }),
+        };
+        let (mut named, mut usual) = (Vec::new(), Vec::new());
+        for key in &self.credentials.keys {
+            let (list, candidate) = match key {
+                Key::Memory(key) => (&mut named, Candidate::Memory(Rc::clone(key))),
+                Key::File { path, named: is_named } => {
+                    let key = match KeyFile::read(path) {
+                        Ok(key) => Rc::new(key),
+                        Err(error) => {
+                            if *is_named || !is_missing(&error) {
+                                self.tried.push(error.to_string());
+                            }
+                            continue;
+                        }
+                    };
+                    let list = if *is_named { &mut named } else { &mut usual };
+                    (list, Candidate::File(path.clone(), key))
+                }
+            };
+            list.push(in_agent(candidate, &mut held));
+        }
+        if !self.credentials.identities_only {
+            named.extend(held.into_iter().map(Candidate::Agent));
+        }
+        named.extend(usual);
+        named
+    }
+
+    /// By a private key at hand. `Err(None)`: it could not be used, and the server has not heard of it.
+    async fn by_key(
+        &mut self,
+        key: &KeyFile,
+        path: Option<&Path>,
+        name: &str,
+    ) -> Result<Result<(), Option<SshError>>, Error> {
+        if !key.encrypted() {
+            return self.signed_with(key, None).await.map(|done| done.map_err(Some));
+        }
+        if let Some(passphrase) = self.credentials.passphrase.clone() {
+            return Ok(match self.signed_with(key, Some(&passphrase)).await? {
+                Err(error) if error.code == UNREADABLE => {
+                    self.tried.push(format!("{name}: the passphrase does not open it"));
+                    Err(None)
+                }
+                done => done.map_err(Some),
+            });
+        }
+        let Some(path) = path.filter(|_| self.credentials.ask.is_some()) else {
+            self.tried.push(format!("{name}: encrypted, and no passphrase at hand"));
+            return Ok(Err(None));
+        };
+        // A person is asked only for a key that the server would take.
+        if let Some(public) = key.public() {
+            if let Err(error) = self.welcome(public).await? {
+                return Ok(Err(Some(error)));
+            }
+        }
+        for _ in 0..PASSWORDS {
+            let Some(passphrase) = self.ask(|ask| ask.passphrase(path)) else { break };
+            match self.signed_with(key, Some(&passphrase)).await? {
+                Err(error) if error.code == UNREADABLE => {}
+                done => return Ok(done.map_err(Some)),
+            }
+        }
+        self.tried.push(format!("{name}: no passphrase that opens it"));
+        Ok(Err(None))
+    }
+
+    async fn signed_with(
+        &self,
+        key: &KeyFile,
+        passphrase: Option<&Secret>,
+    ) -> Result<Result<(), SshError>, Error> {
+        // A passphrase with a NUL in it opens nothing; the copy is overwritten below.
+        let passphrase = passphrase.map(|p| CString::new(p.expose()).unwrap_or_default());
+        let call = |session: &ssh2::Session| {
+            ssh::userauth_publickey_frommemory(
+                session,
+                self.user,
+                key.text().expose(),
+                passphrase.as_deref(),
+            )
+        };
+        let done = self.transport.exclusively(Step::Auth, "publickey", call).await;
+        if let Some(passphrase) = passphrase {
+            crate::sys::zero(&mut passphrase.into_bytes());
+        }
+        done
+    }
+
+    /// Whether the server would take a signature by this key; none is sent.
+    async fn welcome(&self, public: &[u8]) -> Result<Result<(), SshError>, Error> {
+        let asked = RefCell::new(false);
+        let user = self.c_user();
+        let call = |session: &ssh2::Session| {
+            let mut sign = |_: &[u8]| {
+                *asked.borrow_mut() = true;
+                Signing::Refused
+            };
+            let done = ssh::userauth_publickey(session, &user, public, &mut sign);
+            if *asked.borrow() { Ok(()) } else { done }
+        };
+        self.transport.exclusively(Step::Auth, "publickey", call).await
+    }
+
+    /// By a key of the agent's: the agent signs, and we wait for it as for the server.
+    async fn by_agent(
+        &mut self,
+        agent: &mut AgentSocket,
+        identity: &Identity,
+        name: &str,
+    ) -> Result<Result<(), Option<SshError>>, Error> {
+        let user = self.c_user();
+        let signature: RefCell<Option<Signing>> = RefCell::default();
+        loop {
+            let call = |session: &ssh2::Session| {
+                let mut message = None;
+                let mut sign = |bytes: &[u8]| match signature.take() {
+                    Some(signed) => signed,
+                    None => {
+                        message = Some(bytes.to_vec());
+                        Signing::Again
+                    }
+                };
+                let done = ssh::userauth_publickey(session, &user, &identity.blob, &mut sign);
+                message.map_or_else(|| done.map(|()| Stage::Done), |bytes| Ok(Stage::Sign(bytes)))
+            };
+            let stage = self.transport.exclusively(Step::Auth, "publickey", call).await?;
+            match stage {
+                Err(error) => return Ok(Err(Some(error))),
+                Ok(Stage::Done) => return Ok(Ok(())),
+                Ok(Stage::Sign(message)) => {
+                    let signed = self.agent_signature(agent, identity, &message, name).await;
+                    *signature.borrow_mut() = Some(signed);
+                }
+            }
+        }
+    }
+
+    async fn agent_signature(
+        &mut self,
+        agent: &mut AgentSocket,
+        identity: &Identity,
+        message: &[u8],
+        name: &str,
+    ) -> Signing {
+        let wanted = algorithm_of(message).unwrap_or_default();
+        let flags = match wanted {
+            b"rsa-sha2-256" => RSA_SHA2_256,
+            b"rsa-sha2-512" => RSA_SHA2_512,
+            _ => 0,
+        };
+        let why = match agent.sign(&identity.blob, message, flags).await {
+            Ok(Some(signed)) if signed.algorithm.as_bytes() != wanted => {
+                return Signing::OtherAlgorithm;
+            }
+            // A FIDO key's signature carries flags and a counter behind it (PROTOCOL.u2f), and libssh2 leaves it as it is.
+            Ok(Some(signed)) if !signed.trailer.is_empty() => {
+                let len = u32::try_from(signed.bytes.len()).unwrap_or(0).to_be_bytes();
+                return Signing::Signed([&len, &*signed.bytes, &*signed.trailer].concat());
+            }
+            Ok(Some(signed)) => return Signing::Signed(signed.bytes),
+            Ok(None) => "the agent refused to sign".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        self.tried.push(format!("{name}: {why}"));
+        Signing::Refused
+    }
+
+    fn c_user(&self) -> CString {
+        // Users with control characters were refused long before.
+        CString::new(self.user).unwrap_or_default()
+    }
+}
+
+/// A key that the agent holds needs no passphrase.
+fn in_agent(candidate: Candidate, held: &mut Vec<Identity>) -> Candidate {
+    let (Candidate::File(_, key) | Candidate::Memory(key)) = &candidate else { return candidate };
+    let place = held.iter().position(|identity| key.public() == Some(&*identity.blob));
+    place.map_or(candidate, |place| Candidate::Agent(held.remove(place)))
+}
+
+fn is_missing(error: &KeyError) -> bool {
+    let KeyError::Failed(failure) = error else { return false };
+    failure.errno() == io::Error::from_raw_os_error(libc::ENOENT).raw_os_error()
+}
+
+/// The algorithm in the bytes to sign (RFC 4252 section 7): session id, type, user, service, "publickey", true, algorithm.
+fn algorithm_of(message: &[u8]) -> Option<&[u8]> {
+    let mut rest = message;
+    let mut string = |skip: usize| {
+        let rest_now = rest.get(skip..)?;
+        let (len, after) = rest_now.split_first_chunk::<4>()?;
+        let len = u32::from_be_bytes(*len) as usize;
+        let (string, after) = (after.get(..len)?, after.get(len..)?);
+        rest = after;
+        Some(string)
+    };
+    string(0)?;
+    string(1)?;
+    string(0)?;
+    string(0)?;
+    string(1)
+}
+
+/// Foreign text, for a message.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}

@@ -1,0 +1,246 @@
+//! Commands: input, output and error output pumped together, so that no amount of any of them holds up the others.
+
+use super::channel::{Channel, Exit, Stream};
+use super::error::{Error, Reason, Step};
+use super::session::Session;
+use crate::reactor::Deadline;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+/// What one read of a stream brings at most.
+const PIECE: usize = 32 * 1024;
+/// What [`Exec::output`] collects at most, of each stream.
+const COLLECT: usize = 64 << 20;
+
+/// Where a remote command's input comes from.
+pub trait Input {
+    /// Fills some of the buffer; 0 is the end.
+    fn read(&mut self, buffer: &mut [u8]) -> impl Future<Output = io::Result<usize>>;
+}
+
+/// Where a remote command's output goes.
+pub trait Sink {
+    /// Takes all of the bytes.
+    fn write(&mut self, bytes: &[u8]) -> impl Future<Output = io::Result<()>>;
+}
+
+/// Bytes at hand; an empty slice is no input.
+impl Input for &[u8] {
+    async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        io::Read::read(self, buffer)
+    }
+}
+
+/// Collects at most 64 MiB.
+impl Sink for Vec<u8> {
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.len() + bytes.len() > COLLECT {
+            return Err(io::Error::other("more than 64 MiB of output; give it somewhere to go"));
+        }
+        self.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// A command that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// How it ended.
+    pub exit: Exit,
+    /// Its standard output.
+    pub stdout: Vec<u8>,
+    /// Its standard error.
+    pub stderr: Vec<u8>,
+    /// The variables that the server did not accept (`AcceptEnv` of sshd_config(5)).
+    pub refused: Vec<String>,
+}
+
+/// How a command ended, where its output went elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// How.
+    pub exit: Exit,
+    /// The variables that the server did not accept (`AcceptEnv` of sshd_config(5)).
+    pub refused: Vec<String>,
+}
+
+/// A command to run: [`Session::exec`].
+#[must_use = "a command runs when its output is asked for"]
+pub struct Exec<'a> {
+    session: &'a Session,
+    command: Vec<u8>,
+    environment: Vec<(String, Vec<u8>)>,
+    terminal: Option<(String, (u16, u16))>,
+    total: Option<Duration>,
+    idle: Option<Duration>,
+}
+
+impl<'a> Exec<'a> {
+    pub(super) fn new(session: &'a Session, command: Vec<u8>) -> Self {
+        let (environment, terminal) = (Vec::new(), None);
+        Self { session, command, environment, terminal, total: None, idle: None }
+    }
+
+    /// Sets a variable there, if the server allows it; refusals are reported at the end.
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Gives it a terminal of that many columns and rows. Its error output then comes with the output.
+    pub fn pty(mut self, term: impl Into<String>, columns: u16, rows: u16) -> Self {
+        self.terminal = Some((term.into(), (columns, rows)));
+        self
+    }
+
+    /// How long it may take in all.
+    pub fn timeout(mut self, total: Duration) -> Self {
+        self.total = Some(total);
+        self
+    }
+
+    /// How long the connection may be silent meanwhile.
+    pub fn idle_timeout(mut self, idle: Duration) -> Self {
+        self.idle = Some(idle);
+        self
+    }
+
+    /// Runs it without input and collects what it says, at most 64 MiB of each stream.
+    ///
+    /// # Errors
+    /// The server refuses; a deadline; a connection that is gone.
+    pub async fn output(self) -> Result<Output, Error> {
+        self.output_of(&[]).await
+    }
+
+    /// Runs it with this input and collects what it says, at most 64 MiB of each stream.
+    ///
+    /// # Errors
+    /// The server refuses; a deadline; a connection that is gone.
+    pub async fn output_of(self, mut input: &[u8]) -> Result<Output, Error> {
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let Ended { exit, refused } = self.run(&mut input, &mut stdout, &mut stderr).await?;
+        Ok(Output { exit, stdout, stderr, refused })
+    }
+
+    /// Runs it, its three streams joined to these.
+    ///
+    /// # Errors
+    /// The server refuses; a deadline; a connection that is gone; a stream here that fails.
+    pub async fn run(
+        self,
+        input: &mut impl Input,
+        stdout: &mut impl Sink,
+        stderr: &mut impl Sink,
+    ) -> Result<Ended, Error> {
+        let transport = &self.session.transport;
+        if let Some(idle) = self.idle {
+            transport.set_idle(Some(idle));
+        }
+        let total = self.total.unwrap_or(Duration::MAX);
+        let running = self.pumped(input, stdout, stderr);
+        let ended = transport.reactor().within(Deadline::after(total), running).await;
+        ended.unwrap_or_else(|_| Err(Error::timed_out(Step::Command, "the command", total)))
+    }
+
+    async fn pumped(
+        &self,
+        input: &mut impl Input,
+        stdout: &mut impl Sink,
+        stderr: &mut impl Sink,
+    ) -> Result<Ended, Error> {
+        let (channel, refused) = self.started().await?;
+        {
+            let mut give = pin!(give(&channel, input));
+            let mut output = pin!(take(&channel, Stream::Output, stdout));
+            let mut error = pin!(take(&channel, Stream::Error, stderr));
+            let (mut given, mut left) = (false, [true, true]);
+            poll_fn(|cx| {
+                if !given {
+                    match give.as_mut().poll(cx) {
+                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                        done => given = done.is_ready(),
+                    }
+                }
+                for (stream, left) in left.iter_mut().enumerate().filter(|(_, left)| **left) {
+                    let polled =
+                        if stream == 0 { output.as_mut().poll(cx) } else { error.as_mut().poll(cx) };
+                    match polled {
+                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                        done => *left = done.is_pending(),
+                    }
+                }
+                // Nobody reads the rest of the input; only a packet that is half on its way must go out.
+                let done = left == [false, false] && (given || !channel.mid_packet());
+                if done { Poll::Ready(Ok(())) } else { Poll::Pending }
+            })
+            .await?;
+        }
+        let exit = channel.wait_closed().await?;
+        channel.close().await?;
+        Ok(Ended { exit, refused })
+    }
+
+    async fn started(&self) -> Result<(Channel, Vec<String>), Error> {
+        let channel = Channel::open(&self.session.transport).await?;
+        if let Some((term, size)) = &self.terminal {
+            channel.request_pty(term, *size).await?;
+        }
+        let mut refused = Vec::new();
+        for (name, value) in &self.environment {
+            if !channel.setenv(name, value).await? {
+                refused.push(name.clone());
+            }
+        }
+        channel.start("exec", Some(&self.command)).await?;
+        Ok((channel, refused))
+    }
+}
+
+/// From here to the command's input, to its end.
+async fn give(channel: &Channel, input: &mut impl Input) -> Result<(), Error> {
+    let mut buffer = vec![0; PIECE];
+    loop {
+        let n = input.read(&mut buffer).await.map_err(|e| local("standard input", &e))?;
+        if n == 0 {
+            return ended(channel.send_eof().await);
+        }
+        let mut left = &buffer[..n];
+        while !left.is_empty() {
+            match channel.write(Step::Command, left).await {
+                Ok(n) => left = &left[n..],
+                failed => return ended(failed.map(drop)),
+            }
+        }
+    }
+}
+
+/// A command that no longer reads its input is no failure: its status says what it makes of it.
+fn ended(done: Result<(), Error>) -> Result<(), Error> {
+    match done {
+        Err(error) if error.reason() != Reason::Protocol => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// From one of the command's streams to here, to its end.
+async fn take(channel: &Channel, stream: Stream, sink: &mut impl Sink) -> Result<(), Error> {
+    let mut buffer = vec![0; PIECE];
+    loop {
+        let n = channel.read(Step::Command, stream, &mut buffer).await?;
+        if n == 0 {
+            return Ok(());
+        }
+        sink.write(&buffer[..n]).await.map_err(|e| {
+            local(if stream == Stream::Output { "standard output" } else { "standard error" }, &e)
+        })?;
+    }
+}
+
+fn local(what: &str, error: &io::Error) -> Error {
+    let message = format!("{what} here: {}", crate::sys::describe(error));
+    Error::new(Step::Command, Reason::Io(error.raw_os_error()), message)
+}

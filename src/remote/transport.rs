@@ -1,0 +1,413 @@
+//! The one owner of a session: every call of libssh2 is made here, and waited for here.
+//!
+//! A call that says `EAGAIN` has waited for the socket: **wait**. The call that then takes bytes from the kernel, decrypts
+//! them and hands them on is the **copy**. Both are told to the reactor's observer.
+//!
+//! Two facts of libssh2 shape this file. A call for one channel takes whatever has come on the socket, also what is for
+//! another: so whenever bytes came, every waiting call is tried again ([`Transport::moved`]). And a packet that was sent in
+//! part must be sent to its end by the call that began it: a future that is dropped there leaves a session that cannot go on
+//! ([`Reason::Abandoned`]).
+
+use super::error::{Error, Reason, Step};
+use crate::phase::End;
+use crate::reactor::{Deadline, Handle, Interest, Sleep, Source};
+use crate::sys::ssh::{self, Channel, SshError, Traffic};
+use crate::sys::{self, Address, Shutdown};
+use ssh2::{BlockDirections, Session};
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// libssh2 sometimes says `EAGAIN` and names no direction to wait for (libssh2#1672): then it is asked again after this.
+const STALL: Duration = Duration::from_millis(10);
+/// How long the close of a channel that was dropped may take.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// What a call is for: which of its phases the observer hears of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// It waits for an answer, or for data.
+    Receive,
+    /// It gives data away.
+    Send,
+}
+
+/// A session of libssh2 with its socket, on a reactor.
+pub(super) struct Transport {
+    session: Session,
+    socket: Source<Arc<OwnedFd>>,
+    /// Counts what may let a waiting call go on.
+    progress: Cell<u64>,
+    waiting: RefCell<Vec<Waker>>,
+    /// The operation whose packet is sent in part.
+    sending: Cell<Option<u64>>,
+    operations: Cell<u64>,
+    /// An operation holds a state that the session has only once.
+    held: Cell<bool>,
+    broken: RefCell<Option<Error>>,
+    /// The last moment at which bytes moved.
+    moved_at: Cell<Duration>,
+    idle: Cell<Option<Duration>>,
+    /// Channels whose close was not driven to its end.
+    orphans: RefCell<Vec<Channel>>,
+    traffic: Cell<Traffic>,
+}
+
+impl Transport {
+    /// A session over a connected, non-blocking socket.
+    pub(super) fn new(reactor: &Handle, socket: OwnedFd, peer: &Address) -> Result<Rc<Self>, Error> {
+        let failed = |error| Error::ssh(Step::Handshake, "session", &SshError::from(error));
+        let mut session = Session::new().map_err(failed)?;
+        let socket = Arc::new(socket);
+        session.set_tcp_stream(Arc::clone(&socket));
+        session.set_blocking(false);
+        ssh::count_traffic(&session);
+        let socket =
+            Source::new(reactor, socket).map_err(|f| Error::failure(Step::Handshake, &f))?;
+        reactor.observer().opened(socket.id(), peer);
+        Ok(Rc::new(Self {
+            session,
+            socket,
+            progress: Cell::new(0),
+            waiting: RefCell::default(),
+            sending: Cell::new(None),
+            operations: Cell::new(0),
+            held: Cell::new(false),
+            broken: RefCell::default(),
+            moved_at: Cell::new(now()),
+            idle: Cell::new(None),
+            orphans: RefCell::default(),
+            traffic: Cell::default(),
+        }))
+    }
+
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    pub(super) fn reactor(&self) -> &Handle {
+        self.socket.reactor()
+    }
+
+    /// What has passed this session's socket.
+    pub(super) fn traffic(&self) -> Traffic {
+        self.traffic.get()
+    }
+
+    /// From now on an operation fails when no byte has moved for so long.
+    pub(super) fn set_idle(&self, idle: Option<Duration>) {
+        self.idle.set(idle);
+        self.moved_at.set(now());
+    }
+
+    /// Makes a call until it does not say `EAGAIN`. `what` is what it does, for messages.
+    pub(super) async fn drive<T>(
+        &self,
+        way: Way,
+        step: Step,
+        what: &str,
+        mut call: impl FnMut(&Session) -> Result<T, SshError>,
+    ) -> Result<T, Error> {
+        self.attempt(way, step, what, &mut call).await?.map_err(|e| self.failed(step, what, &e))
+    }
+
+    /// The same, and what libssh2 says of a failure is the caller's to judge. The outer error: the session is broken, or idle.
+    pub(super) async fn attempt<T>(
+        &self,
+        way: Way,
+        step: Step,
+        what: &str,
+        call: &mut impl FnMut(&Session) -> Result<T, SshError>,
+    ) -> Result<Result<T, SshError>, Error> {
+        let operation = Operation::begin(self);
+        loop {
+            if let Some(error) = &*self.broken.borrow() {
+                return Err(error.clone());
+            }
+            match self.told(way, call) {
+                Err(error) if error.again() => {}
+                done => {
+                    operation.end();
+                    return Ok(done);
+                }
+            }
+            operation.note();
+            if self.wait(self.progress.get()).await.is_err() {
+                let idle = self.idle.get().unwrap_or_default();
+                return Err(Error::timed_out(step, format_args!("{what}: nothing came"), idle));
+            }
+        }
+    }
+
+    /// The same for a call whose state the session has only once: one of them at a time, and none given up in the middle.
+    pub(super) async fn exclusively<T>(
+        &self,
+        step: Step,
+        what: &str,
+        mut call: impl FnMut(&Session) -> Result<T, SshError>,
+    ) -> Result<Result<T, SshError>, Error> {
+        poll_fn(|cx| if self.held.get() { self.queue(cx) } else { Poll::Ready(()) }).await;
+        self.held.set(true);
+        let held = Held(self);
+        let done = self.attempt(Way::Receive, step, what, &mut call).await;
+        std::mem::forget(held);
+        self.held.set(false);
+        self.wake();
+        done
+    }
+
+    /// One call, told to the observer: it has copied if bytes passed the socket, whatever it says of its own matter.
+    fn told<T>(
+        &self,
+        way: Way,
+        call: &mut impl FnMut(&Session) -> Result<T, SshError>,
+    ) -> Result<T, SshError> {
+        let before = ssh::traffic();
+        let mut result = None;
+        let mut told = || {
+            let said = call(&self.session);
+            let now = ssh::traffic();
+            let bytes = match way {
+                Way::Receive => now.bytes_in - before.bytes_in,
+                Way::Send => now.bytes_out - before.bytes_out,
+            };
+            let again = matches!(&said, Err(error) if error.again()) && bytes == 0;
+            result = Some(said);
+            if again { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(bytes as usize) }
+        };
+        let (observer, id) = (self.reactor().observer(), self.socket.id());
+        // What the closure says is for the observer; what libssh2 said is in `result`.
+        let _ = match way {
+            Way::Receive => observer.receive(id, &mut told),
+            Way::Send => observer.send(id, 0, &mut told),
+        };
+        self.moved(before);
+        result.unwrap_or_else(|| unreachable!("an observer makes the call that it is told of"))
+    }
+
+    /// Tells the others when bytes moved.
+    fn moved(&self, before: Traffic) {
+        let now_passed = ssh::traffic();
+        let mut mine = self.traffic.get();
+        mine.receives += now_passed.receives - before.receives;
+        mine.receives_again += now_passed.receives_again - before.receives_again;
+        mine.sends += now_passed.sends - before.sends;
+        mine.bytes_in += now_passed.bytes_in - before.bytes_in;
+        mine.bytes_out += now_passed.bytes_out - before.bytes_out;
+        let (came, went) =
+            (now_passed.bytes_in != before.bytes_in, now_passed.bytes_out != before.bytes_out);
+        self.traffic.set(mine);
+        if came || went {
+            self.moved_at.set(now());
+        }
+        if came {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        self.progress.set(self.progress.get() + 1);
+        for waker in self.waiting.take() {
+            waker.wake();
+        }
+    }
+
+    /// To be woken at the next progress.
+    fn queue<T>(&self, cx: &Context<'_>) -> Poll<T> {
+        let mut waiting = self.waiting.borrow_mut();
+        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Waits until a call is worth another try. The error: for too long no byte has moved.
+    async fn wait(&self, seen: u64) -> Result<(), ()> {
+        let (interest, stall) = match self.session.block_directions() {
+            BlockDirections::Inbound => (Interest::Read, None),
+            BlockDirections::Outbound => (Interest::Write, None),
+            BlockDirections::Both => (Interest::Either, None),
+            BlockDirections::None => (Interest::Read, Some(STALL)),
+        };
+        let mut ready = pin!(self.socket.ready(interest));
+        let mut stalled = pin!(self.reactor().sleep(Deadline::after_or_never(stall)));
+        let mut idle = pin!(self.idle_sleep());
+        poll_fn(|cx| {
+            if self.progress.get() != seen
+                || ready.as_mut().poll(cx).is_ready()
+                || stalled.as_mut().poll(cx).is_ready()
+            {
+                return Poll::Ready(Ok(()));
+            }
+            if idle.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(()));
+            }
+            self.queue(cx)
+        })
+        .await
+    }
+
+    fn idle_sleep(&self) -> Sleep {
+        let still = now().saturating_sub(self.moved_at.get());
+        let left = self.idle.get().map(|idle| idle.saturating_sub(still));
+        self.reactor().sleep(Deadline::after_or_never(left))
+    }
+
+    /// A failure in words; a connection that is gone is gone for all.
+    pub(super) fn failed(&self, step: Step, what: &str, error: &SshError) -> Error {
+        let error = Error::ssh(step, what, error);
+        if error.reason() == Reason::Disconnected {
+            self.broken.borrow_mut().get_or_insert_with(|| error.clone());
+            self.wake();
+        }
+        error
+    }
+
+    /// Whether a packet is sent in part.
+    pub(super) fn mid_packet(&self) -> bool {
+        self.sending.get().is_some()
+    }
+
+    /// Closes a channel that its owner has dropped, as far as the reactor runs on.
+    pub(super) fn close_later(self: &Rc<Self>, channel: Channel) {
+        let mut closing = Closing { channel: Some(channel), transport: Rc::clone(self) };
+        if self.broken.borrow().is_some() {
+            return;
+        }
+        let reactor = self.reactor().clone();
+        self.reactor().spawn(async move {
+            let deadline = Deadline::after(CLOSING);
+            // What cannot be closed in time goes with its session.
+            let _ = reactor.within(deadline, closing.drive()).await;
+        });
+    }
+
+    /// Closes a channel, and waits for the server's close.
+    pub(super) async fn close_now(self: &Rc<Self>, channel: Channel) -> Result<(), Error> {
+        Closing { channel: Some(channel), transport: Rc::clone(self) }.drive().await
+    }
+
+    /// Says goodbye (SSH_MSG_DISCONNECT); the socket is closed when the last owner drops.
+    pub(super) async fn disconnect(&self) -> Result<(), Error> {
+        let goodbye = |session: &Session| {
+            session.disconnect(None, "done", None).map_err(SshError::from)
+        };
+        self.drive(Way::Send, Step::Close, "disconnect", goodbye).await
+    }
+}
+
+impl Drop for Transport {
+    /// Never waits: the socket is shut first, so that libssh2 has nothing to wait for when it frees what it has.
+    fn drop(&mut self) {
+        // ENOTCONN: the peer was faster.
+        let _ = sys::shutdown(self.socket.get_ref(), Shutdown::Both);
+        for orphan in self.orphans.take() {
+            orphan.read_out();
+            // It cannot say EAGAIN any more: the session knows that its socket is at its end.
+            let _ = orphan.free();
+        }
+        self.reactor().observer().closed(self.socket.id(), End::Served);
+    }
+}
+
+/// A channel on its way out, and where it goes when the way is cut short.
+struct Closing {
+    channel: Option<Channel>,
+    transport: Rc<Transport>,
+}
+
+impl Closing {
+    async fn drive(&mut self) -> Result<(), Error> {
+        let transport = Rc::clone(&self.transport);
+        let channel = &mut self.channel;
+        let free = |_: &Session| {
+            let Some(taken) = channel.take() else { return Ok(()) };
+            taken.free().map_err(|(back, error)| {
+                *channel = Some(back);
+                error
+            })
+        };
+        transport.drive(Way::Send, Step::Close, "channel", free).await
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.transport.orphans.borrow_mut().extend(self.channel.take());
+    }
+}
+
+/// One operation, which may have a packet of its own sent in part.
+struct Operation<'a> {
+    transport: &'a Transport,
+    number: u64,
+}
+
+impl<'a> Operation<'a> {
+    fn begin(transport: &'a Transport) -> Self {
+        let number = transport.operations.get() + 1;
+        transport.operations.set(number);
+        Self { transport, number }
+    }
+
+    /// It said `EAGAIN`: is there a packet of which a part is sent, and is it this one's?
+    fn note(&self) {
+        let outbound = matches!(
+            self.transport.session.block_directions(),
+            BlockDirections::Outbound | BlockDirections::Both
+        );
+        let sending = &self.transport.sending;
+        match sending.get() {
+            _ if !outbound => sending.set(None),
+            None => sending.set(Some(self.number)),
+            Some(_) => {}
+        }
+    }
+
+    /// It has come to its end.
+    fn end(self) {
+        if self.transport.sending.get() == Some(self.number) {
+            self.transport.sending.set(None);
+        }
+    }
+}
+
+impl Drop for Operation<'_> {
+    fn drop(&mut self) {
+        if self.transport.sending.get() == Some(self.number) {
+            self.transport.abandon("in the middle of a packet");
+        }
+    }
+}
+
+/// An operation that the session knows only one of, while it goes on.
+struct Held<'a>(&'a Transport);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.abandon("between question and answer");
+    }
+}
+
+impl Transport {
+    fn abandon(&self, r#where: &str) {
+        let error = Error::new(
+            Step::Close,
+            Reason::Abandoned,
+            format!("an earlier operation was given up {where}: the session cannot go on", where = r#where),
+        );
+        self.broken.borrow_mut().get_or_insert(error);
+        self.held.set(false);
+        self.wake();
+    }
+}
+
+fn now() -> Duration {
+    sys::clock_gettime(sys::Clock::Monotonic)
+}
