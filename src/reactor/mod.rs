@@ -117,7 +117,10 @@ impl Reactor {
     /// descriptor, which is a descriptor closed by somebody who does not own it.
     pub fn run<F: Future>(&self, future: F) -> F::Output {
         let inner = &*self.0.0;
-        assert!(!inner.running.replace(true), "a reactor runs one future at a time; spawn the other");
+        assert!(
+            !inner.running.replace(true),
+            "a reactor runs one future at a time; spawn the other"
+        );
         let _running = Running(&inner.running);
         let waker = inner.woken.waker(ready::MAIN);
         let mut future = pin!(future);
@@ -214,11 +217,12 @@ impl Inner {
     /// One wait, for the first of everything that anybody waits for.
     fn turn(&self) {
         self.sources.borrow_mut().arm(&self.epoll);
-        let timeout = if self.woken.park() { self.timers.borrow().left() } else { Some(Duration::ZERO) };
+        let timeout =
+            if self.woken.park() { self.timers.borrow().left() } else { Some(Duration::ZERO) };
         let mut events = [EpollEvent::EMPTY; EVENTS];
-        let told = self.observer.wait(Call::EpollWait, &mut || {
-            self.epoll.epoll_wait(&mut events, timeout)
-        });
+        let told = self
+            .observer
+            .wait(Call::EpollWait, &mut || self.epoll.epoll_wait(&mut events, timeout));
         self.woken.unpark();
         let ready = match told {
             Ok(n) => n,

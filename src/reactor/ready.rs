@@ -24,7 +24,11 @@ pub(super) struct Woken {
 
 impl Woken {
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self { list: Mutex::default(), parked: AtomicBool::new(false), counter: sys::eventfd()? })
+        Ok(Self {
+            list: Mutex::default(),
+            parked: AtomicBool::new(false),
+            counter: sys::eventfd()?,
+        })
     }
 
     pub(super) fn waker(self: &Arc<Self>, id: Id) -> Waker {

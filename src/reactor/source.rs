@@ -136,7 +136,8 @@ impl<F: AsFd + 'static> Source<F> {
     pub fn new(reactor: &Handle, fd: F) -> Result<Self, Failure> {
         let fd = Rc::new(fd);
         let armed = Some(sys::Interest::QUIET);
-        let registered = Registered { fd: Rc::clone(&fd) as Rc<dyn AsFd>, armed, waiters: Vec::new() };
+        let registered =
+            Registered { fd: Rc::clone(&fd) as Rc<dyn AsFd>, armed, waiters: Vec::new() };
         let mut sources = reactor.0.sources.borrow_mut();
         let id = sources.table.insert(registered);
         match reactor.0.epoll.add(&fd, sys::Interest::QUIET, id.token()) {
@@ -172,7 +173,9 @@ impl<F: AsFd + 'static> Source<F> {
         loop {
             match call(self.fd.as_fd()) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.ready(interest).await,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.ready(interest).await
+                }
                 done => return done,
             }
         }

@@ -3,6 +3,7 @@
 use super::error::{Error, Reason, Step};
 use super::transport::{Transport, Way};
 use crate::sys::ssh::{self, ExitSignal};
+use std::ops::Deref;
 use std::rc::Rc;
 
 /// The receive window: how much the server may send before we have read it. libssh2 keeps what came in between, so this is
@@ -62,7 +63,11 @@ impl Channel {
         let channel = opened.map_err(|error| {
             let refused = error.refused();
             let error = transport.failed(Step::Channel, "open", &error);
-            if refused { error.hint("sshd's MaxSessions bounds the channels of one connection") } else { error }
+            if refused {
+                error.hint("sshd's MaxSessions bounds the channels of one connection")
+            } else {
+                error
+            }
         })?;
         Ok(Self { channel: Some(channel), transport: Rc::clone(transport) })
     }
@@ -120,6 +125,15 @@ impl Channel {
     /// Gives some of `bytes` to the remote input, and returns how many.
     pub(super) async fn write(&self, step: Step, bytes: &[u8]) -> Result<usize, Error> {
         self.drive(Way::Send, step, "write", |channel| channel.write(bytes)).await
+    }
+
+    /// The same, of bytes that are looked up at each try: what was queued behind them meanwhile does no harm.
+    pub(super) async fn write_from<B: Deref<Target = [u8]>>(
+        &self,
+        step: Step,
+        bytes: impl Fn() -> B,
+    ) -> Result<usize, Error> {
+        self.drive(Way::Send, step, "write", |channel| channel.write(&bytes())).await
     }
 
     /// Whether a packet is sent in part: the operation that began it must not be dropped.

@@ -84,8 +84,9 @@ pub(super) async fn established(
 ) -> io::Result<OwnedFd> {
     let socket = Arc::new(socket);
     {
-        let source = Source::new(reactor, Arc::clone(&socket))
-            .map_err(|f| f.errno().map_or(io::ErrorKind::Other.into(), io::Error::from_raw_os_error))?;
+        let source = Source::new(reactor, Arc::clone(&socket)).map_err(|f| {
+            f.errno().map_or(io::ErrorKind::Other.into(), io::Error::from_raw_os_error)
+        })?;
         match sys::connect(&socket, address) {
             // EINTR: the handshake goes on as well.
             Err(error) if is_under_way(&error) => {

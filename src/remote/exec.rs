@@ -3,6 +3,7 @@
 use super::channel::{Channel, Exit, Stream};
 use super::error::{Error, Reason, Step};
 use super::session::Session;
+use super::stream::{Input, Sink};
 use crate::reactor::Deadline;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -12,39 +13,6 @@ use std::time::Duration;
 
 /// What one read of a stream brings at most.
 const PIECE: usize = 32 * 1024;
-/// What [`Exec::output`] collects at most, of each stream.
-const COLLECT: usize = 64 << 20;
-
-/// Where a remote command's input comes from.
-pub trait Input {
-    /// Fills some of the buffer; 0 is the end.
-    fn read(&mut self, buffer: &mut [u8]) -> impl Future<Output = io::Result<usize>>;
-}
-
-/// Where a remote command's output goes.
-pub trait Sink {
-    /// Takes all of the bytes.
-    fn write(&mut self, bytes: &[u8]) -> impl Future<Output = io::Result<()>>;
-}
-
-/// Bytes at hand; an empty slice is no input.
-impl Input for &[u8] {
-    async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        io::Read::read(self, buffer)
-    }
-}
-
-/// Collects at most 64 MiB.
-impl Sink for Vec<u8> {
-    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.len() + bytes.len() > COLLECT {
-            return Err(io::Error::other("more than 64 MiB of output; give it somewhere to go"));
-        }
-        self.extend_from_slice(bytes);
-        Ok(())
-    }
-}
-
 /// A command that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
@@ -166,8 +134,11 @@ impl<'a> Exec<'a> {
                     }
                 }
                 for (stream, left) in left.iter_mut().enumerate().filter(|(_, left)| **left) {
-                    let polled =
-                        if stream == 0 { output.as_mut().poll(cx) } else { error.as_mut().poll(cx) };
+                    let polled = if stream == 0 {
+                        output.as_mut().poll(cx)
+                    } else {
+                        error.as_mut().poll(cx)
+                    };
                     match polled {
                         Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                         done => *left = done.is_pending(),

@@ -61,7 +61,11 @@ pub(super) struct Transport {
 
 impl Transport {
     /// A session over a connected, non-blocking socket.
-    pub(super) fn new(reactor: &Handle, socket: OwnedFd, peer: &Address) -> Result<Rc<Self>, Error> {
+    pub(super) fn new(
+        reactor: &Handle,
+        socket: OwnedFd,
+        peer: &Address,
+    ) -> Result<Rc<Self>, Error> {
         let failed = |error| Error::ssh(Step::Handshake, "session", &SshError::from(error));
         let mut session = Session::new().map_err(failed)?;
         let socket = Arc::new(socket);
@@ -295,9 +299,8 @@ impl Transport {
 
     /// Says goodbye (SSH_MSG_DISCONNECT); the socket is closed when the last owner drops.
     pub(super) async fn disconnect(&self) -> Result<(), Error> {
-        let goodbye = |session: &Session| {
-            session.disconnect(None, "done", None).map_err(SshError::from)
-        };
+        let goodbye =
+            |session: &Session| session.disconnect(None, "done", None).map_err(SshError::from);
         self.drive(Way::Send, Step::Close, "disconnect", goodbye).await
     }
 }

@@ -1,8 +1,8 @@
 //! eventfd(2): a counter that makes every waiter ready. The stop uses one that nobody reads.
 
-use super::{check, check_len};
+use super::{check, read, write};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 
 /// A new event counter at 0, close-on-exec and non-blocking.
 ///
@@ -29,18 +29,6 @@ pub fn eventfd_write(fd: impl AsFd) -> io::Result<()> {
 /// `EAGAIN` when it is 0.
 pub fn eventfd_read(fd: impl AsFd) -> io::Result<u64> {
     let mut value = [0; 8];
-    let (start, len) = (value.as_mut_ptr().cast(), value.len());
-    // SAFETY: the kernel writes at most 8 bytes to the pointer.
-    check_len(unsafe { libc::read(fd.as_fd().as_raw_fd(), start, len) })?;
+    read(fd, &mut value)?;
     Ok(u64::from_ne_bytes(value))
-}
-
-/// Writes to a descriptor (write(2)) and returns how much was taken, which may be less.
-/// Async-signal-safe.
-///
-/// # Errors
-/// `EAGAIN`, `EINTR`, `EPIPE`, `ENOSPC`, ...
-pub fn write(fd: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
-    // SAFETY: the kernel only reads `bytes.len()` bytes, during the call.
-    check_len(unsafe { libc::write(fd.as_fd().as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) })
 }

@@ -250,7 +250,8 @@ extern "C" fn questioned(
     context: *mut *mut c_void,
 ) {
     let count = usize::try_from(count).unwrap_or(0);
-    let (name, instruction) = (text(name.cast(), name_len), text(instruction.cast(), instruction_len));
+    let (name, instruction) =
+        (text(name.cast(), name_len), text(instruction.cast(), instruction_len));
     let questions: Vec<Prompt> = (0..count)
         .map(|i| {
             // SAFETY: libssh2 passes `count` prompts.

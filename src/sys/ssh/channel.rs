@@ -79,7 +79,8 @@ impl Channel {
         let (name, name_len) = (request.as_ptr().cast(), request.len() as c_uint);
         self.call(|channel| {
             // SAFETY: libssh2 reads both texts by their lengths, during the call only.
-            unsafe { raw::libssh2_channel_process_startup(channel, name, name_len, text, len) }.into()
+            unsafe { raw::libssh2_channel_process_startup(channel, name, name_len, text, len) }
+                .into()
         })
         .map(drop)
     }
@@ -93,7 +94,8 @@ impl Channel {
         let (value, value_len) = (value.as_ptr().cast(), value.len() as c_uint);
         self.call(|channel| {
             // SAFETY: libssh2 reads both texts by their lengths, during the call only.
-            unsafe { raw::libssh2_channel_setenv_ex(channel, name, name_len, value, value_len) }.into()
+            unsafe { raw::libssh2_channel_setenv_ex(channel, name, name_len, value, value_len) }
+                .into()
         })
         .map(drop)
     }
@@ -151,7 +153,9 @@ impl Channel {
         self.call(|channel| {
             // SAFETY: libssh2 reads at most `len` bytes, during the call only: what it could not send it has encrypted
             // into a buffer of its own.
-            unsafe { raw::libssh2_channel_write_ex(channel, 0, bytes.as_ptr().cast(), bytes.len()) as i64 }
+            unsafe {
+                raw::libssh2_channel_write_ex(channel, 0, bytes.as_ptr().cast(), bytes.len()) as i64
+            }
         })
     }
 
@@ -195,7 +199,9 @@ impl Channel {
             // SAFETY: the channel is alive and its session locked.
             let sent = unsafe { libssh2_channel_has_exit_status(self.channel.as_ptr()) } != 0;
             // SAFETY: as above. The protocol's status has 32 bits without a sign.
-            sent.then(|| unsafe { raw::libssh2_channel_get_exit_status(self.channel.as_ptr()) } as u32)
+            sent.then(
+                || unsafe { raw::libssh2_channel_get_exit_status(self.channel.as_ptr()) } as u32
+            )
         })
     }
 

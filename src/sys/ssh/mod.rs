@@ -138,10 +138,8 @@ unsafe extern "C" {
 const CALLBACK_SEND: c_int = 5;
 const CALLBACK_RECV: c_int = 6;
 
-type Recv =
-    unsafe extern "C" fn(c_int, *mut c_void, size_t, c_int, *mut *mut c_void) -> ssize_t;
-type Send =
-    unsafe extern "C" fn(c_int, *const c_void, size_t, c_int, *mut *mut c_void) -> ssize_t;
+type Recv = unsafe extern "C" fn(c_int, *mut c_void, size_t, c_int, *mut *mut c_void) -> ssize_t;
+type Send = unsafe extern "C" fn(c_int, *const c_void, size_t, c_int, *mut *mut c_void) -> ssize_t;
 type Generic = unsafe extern "C" fn();
 
 /// Has libssh2 receive and send through calls of ours, which count. One session's data can then be told to have come
@@ -149,8 +147,9 @@ type Generic = unsafe extern "C" fn();
 pub fn count_traffic(session: &Session) {
     // SAFETY: function pointers of one size; libssh2 calls each by the kind that it is set as, with just this signature
     // (LIBSSH2_RECV_FUNC and LIBSSH2_SEND_FUNC in libssh2.h).
-    let (receive, send): (Generic, Generic) =
-        unsafe { (std::mem::transmute::<Recv, _>(counted_recv), std::mem::transmute::<Send, _>(counted_send)) };
+    let (receive, send): (Generic, Generic) = unsafe {
+        (std::mem::transmute::<Recv, _>(counted_recv), std::mem::transmute::<Send, _>(counted_send))
+    };
     for (kind, callback) in [(CALLBACK_RECV, receive), (CALLBACK_SEND, send)] {
         // SAFETY: the session is alive and locked; the functions live as long as the program.
         with(session, |raw| unsafe { libssh2_session_callback_set2(raw, kind, Some(callback)) });

@@ -1,0 +1,170 @@
+//! Where a copied file goes: a temporary name beside its own, and then its own.
+
+use super::files::is_missing;
+use super::session::Line;
+use super::{Attributes, File, FileKind, OpenFlags, Request};
+use crate::failure::Failure;
+use crate::remote::error::{Error, Reason, Step};
+use crate::sys;
+use std::fs;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// The longest name that file systems take (`NAME_MAX`).
+const NAME_MAX: usize = 255;
+
+/// A file's place on the server.
+pub(super) struct Place {
+    line: Rc<Line>,
+    path: Vec<u8>,
+    /// What is written and then renamed; `None`: the file itself is written.
+    pub(super) temporary: Option<Vec<u8>>,
+    /// Its size means something.
+    pub(super) regular: bool,
+}
+
+impl Place {
+    /// Looks at what is there.
+    pub(super) async fn find(line: &Rc<Line>, path: &[u8], in_place: bool) -> Result<Self, Error> {
+        let mut path = path.to_vec();
+        let kind = match line.lstat(&path).await {
+            Ok(attributes) if attributes.kind() == FileKind::Symlink => {
+                // Through the link, as a plain write would go; a link to nowhere makes the file it names.
+                path = line.realpath(&path).await?;
+                line.stat(&path).await.map_or(FileKind::Unknown, |attributes| attributes.kind())
+            }
+            Ok(attributes) => attributes.kind(),
+            Err(error) if is_missing(&error) => FileKind::Unknown,
+            Err(error) => return Err(error),
+        };
+        if kind == FileKind::Directory {
+            let message =
+                format!("{} is a directory", String::from_utf8_lossy(&path).escape_debug());
+            return Err(Error::new(Step::Sftp, Reason::Usage, message).hint("name the file in it"));
+        }
+        let regular = kind != FileKind::Other;
+        let temporary = (regular && !in_place).then(|| temporary(&path)).transpose()?;
+        Ok(Self { line: Rc::clone(line), path, temporary, regular })
+    }
+
+    /// What is written.
+    pub(super) fn written(&self) -> &[u8] {
+        self.temporary.as_ref().unwrap_or(&self.path)
+    }
+
+    pub(super) async fn open(&self, mode: Option<u32>) -> Result<File, Error> {
+        let flags = match self.temporary {
+            Some(_) => OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::EXCLUSIVE,
+            None => OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::TRUNCATE,
+        };
+        let path = self.written();
+        let attributes = Attributes { permissions: mode, ..Attributes::default() };
+        let handle =
+            self.line.handle("open", path, Request::Open { path, flags, attributes }).await;
+        let handle = handle.map_err(|error| match self.temporary {
+            // The folder may take no new file while the file itself could be written.
+            Some(_) if error.reason() == Reason::Status(3) => {
+                error.hint("to overwrite a file in a folder that takes no new one: in place")
+            }
+            _ => error,
+        })?;
+        Ok(File::new(Rc::clone(&self.line), path, handle))
+    }
+
+    /// Gives the file its name.
+    pub(super) async fn finish(mut self) -> Result<(), Error> {
+        let Some(temporary) = &self.temporary else { return Ok(()) };
+        self.line.replace(temporary, &self.path).await?;
+        self.temporary = None;
+        Ok(())
+    }
+}
+
+impl Drop for Place {
+    /// What was not finished is taken away, as far as the connection lasts.
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            self.line.forget(Request::Remove(temporary));
+        }
+    }
+}
+
+/// A name beside a path: hidden, random, and no longer than a name may be.
+fn temporary(path: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut random = [0; 8];
+    sys::getrandom(&mut random)
+        .map_err(|error| Error::failure(Step::Sftp, &Failure::new("getrandom", "", error)))?;
+    let suffix: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let suffix = format!(".{suffix}.part");
+    let at = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+    let (folder, name) = path.split_at(at);
+    let kept = &name[..name.len().min(NAME_MAX - suffix.len() - 1)];
+    Ok([folder, b".", kept, suffix.as_bytes()].concat())
+}
+
+/// A file's place here.
+pub(super) struct Here {
+    pub(super) file: fs::File,
+    path: PathBuf,
+    temporary: Option<PathBuf>,
+}
+
+impl Here {
+    /// Makes the file that is written.
+    pub(super) fn create(path: &Path, mode: u32, in_place: bool) -> Result<Self, Error> {
+        use std::os::unix::ffi::{OsStrExt, OsStringExt};
+        let mut path = path.to_owned();
+        let there = match fs::metadata(&path) {
+            Ok(meta) => Some(meta),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(failed("stat", &path, error)),
+        };
+        if there.as_ref().is_some_and(fs::Metadata::is_dir) {
+            let message = format!("{} is a directory", path.display());
+            return Err(Error::new(Step::Sftp, Reason::Usage, message).hint("name the file in it"));
+        }
+        let regular = there.as_ref().is_none_or(fs::Metadata::is_file);
+        if !regular || in_place {
+            let mut options = fs::OpenOptions::new();
+            options.write(true).create(true).truncate(regular).mode(mode);
+            let file = options.open(&path).map_err(|error| failed("open", &path, error))?;
+            return Ok(Self { file, path, temporary: None });
+        }
+        if there.is_some() {
+            // Through a symbolic link, as a plain write would go.
+            path = fs::canonicalize(&path).map_err(|error| failed("realpath", &path, error))?;
+        }
+        let temporary = temporary(path.as_os_str().as_bytes())?;
+        let temporary = PathBuf::from(std::ffi::OsString::from_vec(temporary));
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create_new(true).mode(mode);
+        let file = options.open(&temporary).map_err(|error| failed("open", &temporary, error))?;
+        Ok(Self { file, path, temporary: Some(temporary) })
+    }
+
+    /// Gives the file its name.
+    pub(super) fn finish(mut self, sync: bool) -> Result<(), Error> {
+        if sync {
+            self.file.sync_all().map_err(|error| failed("fsync", &self.path, error))?;
+        }
+        let Some(temporary) = &self.temporary else { return Ok(()) };
+        fs::rename(temporary, &self.path).map_err(|error| failed("rename", &self.path, error))?;
+        self.temporary = None;
+        Ok(())
+    }
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            // Whoever took it away already has done our work.
+            let _ = fs::remove_file(temporary);
+        }
+    }
+}
+
+fn failed(call: &'static str, path: &Path, error: io::Error) -> Error {
+    Error::failure(Step::Sftp, &Failure::new(call, path.display(), error))
+}

@@ -1,0 +1,377 @@
+//! The protocol on a channel: one task sends and receives, everybody else queues requests and waits for replies.
+//!
+//! So a request that is given up is only a reply that nobody takes: no packet is left half sent.
+
+use super::{Broken, Handle, Protocol, Refused, Reply, Request, Status, Ticket};
+use crate::remote::channel::{Channel, Stream};
+use crate::remote::error::{Error, Reason, Step};
+use crate::remote::transport::Transport;
+use std::cell::{Cell, Ref, RefCell};
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+/// What one call takes from the channel, at most.
+const PIECE: usize = 128 * 1024;
+/// Requests for data ask for so much, unless the server's limits are lower. Each is a reply in memory.
+const CHUNK: u32 = 32 * 1024;
+
+/// SFTP on a session: files and directories. Dropping it closes its channel, as far as the reactor runs on.
+pub struct Sftp {
+    pub(super) line: Rc<Line>,
+}
+
+/// What the task and those who wait have in common.
+pub(super) struct Line {
+    channel: Channel,
+    protocol: RefCell<Protocol>,
+    waiting: RefCell<Vec<Waker>>,
+    /// The task that sends, when it has nothing to send.
+    sender: RefCell<Option<Waker>>,
+    /// Why it has ended.
+    ended: RefCell<Option<Error>>,
+    stop: Cell<bool>,
+    /// Bytes to read, and to write, with one request.
+    pub(super) read_size: Cell<u32>,
+    pub(super) write_size: Cell<u32>,
+}
+
+impl Sftp {
+    /// Opens a channel and asks for the subsystem.
+    pub(in crate::remote) async fn open(transport: &Rc<Transport>) -> Result<Self, Error> {
+        let channel = Channel::open(transport).await?;
+        channel.start("subsystem", Some(b"sftp")).await.map_err(|error| match error.reason() {
+            Reason::Refused => error.hint("the server has no sftp (Subsystem of sshd_config(5))"),
+            _ => error,
+        })?;
+        let line = Rc::new(Line {
+            channel,
+            protocol: RefCell::new(Protocol::new()),
+            waiting: RefCell::default(),
+            sender: RefCell::default(),
+            ended: RefCell::default(),
+            stop: Cell::new(false),
+            read_size: Cell::new(CHUNK),
+            write_size: Cell::new(CHUNK),
+        });
+        transport.reactor().spawn(Rc::clone(&line).run());
+        let sftp = Self { line };
+        sftp.line.greeted().await?;
+        sftp.line.learn_limits().await?;
+        Ok(sftp)
+    }
+
+    /// Ends it and waits for the server's close.
+    ///
+    /// # Errors
+    /// A connection that is gone.
+    pub async fn close(self) -> Result<(), Error> {
+        let line = Rc::clone(&self.line);
+        line.flushed().await?;
+        drop(self);
+        // The task lets go of the channel when it hears of the stop.
+        poll_fn(|cx| if Rc::strong_count(&line) == 1 { Poll::Ready(()) } else { line.wait(cx) })
+            .await;
+        match Rc::into_inner(line) {
+            Some(line) => line.channel.close().await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Sftp {
+    fn drop(&mut self) {
+        self.line.stop.set(true);
+        self.line.wake();
+    }
+}
+
+impl Line {
+    /// Sends and receives until it is told to stop, and no packet is half sent.
+    async fn run(self: Rc<Self>) {
+        {
+            let mut sending = pin!(self.send_all());
+            let mut receiving = pin!(self.receive_all());
+            let ended = poll_fn(|cx| {
+                if let Poll::Ready(ended) = receiving.as_mut().poll(cx) {
+                    return Poll::Ready(ended);
+                }
+                if let Poll::Ready(ended) = sending.as_mut().poll(cx) {
+                    return Poll::Ready(ended);
+                }
+                if self.stop.get() && self.quiet() {
+                    return Poll::Ready(gone("it was closed"));
+                }
+                *self.sender.borrow_mut() = Some(cx.waker().clone());
+                Poll::Pending
+            })
+            .await;
+            self.ended.borrow_mut().get_or_insert(ended);
+        }
+        let waiting = self.waiting.take();
+        // First let go, then wake: close() counts who holds the channel.
+        drop(self);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Nothing is left to be sent, and nothing is half sent.
+    fn quiet(&self) -> bool {
+        self.protocol.borrow().output().is_empty() && !self.channel.mid_packet()
+    }
+
+    async fn send_all(&self) -> Error {
+        loop {
+            poll_fn(|cx| {
+                if self.protocol.borrow().output().is_empty() {
+                    *self.sender.borrow_mut() = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
+                Poll::Ready(())
+            })
+            .await;
+            let output = || Ref::map(self.protocol.borrow(), Protocol::output);
+            match self.channel.write_from(Step::Sftp, output).await {
+                Ok(n) => self.protocol.borrow_mut().sent(n),
+                Err(error) => return error,
+            }
+            // Whoever waits for room.
+            self.wake_waiting();
+        }
+    }
+
+    async fn receive_all(&self) -> Error {
+        let mut buffer = vec![0; PIECE];
+        loop {
+            match self.channel.read(Step::Sftp, Stream::Output, &mut buffer).await {
+                Ok(0) => return gone("the server closed the channel"),
+                Err(error) => return error,
+                Ok(n) => {
+                    if let Err(broken) = self.protocol.borrow_mut().feed(&buffer[..n]) {
+                        return broke(&broken);
+                    }
+                }
+            }
+            self.close_orphans();
+            self.wake_waiting();
+        }
+    }
+
+    /// A handle that came for a request that nobody waits for any more.
+    fn close_orphans(&self) {
+        let orphan = || self.protocol.borrow_mut().orphan();
+        while let Some(handle) = orphan() {
+            self.close_handle(&handle);
+        }
+    }
+
+    /// Closes a handle without waiting for the answer.
+    pub(super) fn close_handle(&self, handle: &Handle) {
+        self.forget(Request::Close(handle));
+    }
+
+    /// Sends a request of which nobody waits for the answer.
+    pub(super) fn forget(&self, request: Request<'_>) {
+        if let Ok(ticket) = self.send(request) {
+            self.protocol.borrow_mut().abandon(ticket);
+        }
+    }
+
+    /// Queues a request.
+    pub(super) fn send(&self, request: Request<'_>) -> Result<Ticket, Error> {
+        if let Some(error) = &*self.ended.borrow() {
+            return Err(error.clone());
+        }
+        let ticket =
+            self.protocol.borrow_mut().send(request).map_err(|refused| refused_by(&refused))?;
+        if let Some(waker) = self.sender.take() {
+            waker.wake();
+        }
+        Ok(ticket)
+    }
+
+    /// The reply, if it is here, or why it will not come.
+    pub(super) fn take(&self, ticket: Ticket) -> Option<Result<Reply, Error>> {
+        if let Some(reply) = self.protocol.borrow_mut().take(ticket) {
+            return Some(Ok(reply));
+        }
+        self.ended.borrow().as_ref().map(|error| Err(error.clone()))
+    }
+
+    /// Nobody waits for it any more.
+    pub(super) fn abandon(&self, ticket: Ticket) {
+        self.protocol.borrow_mut().abandon(ticket);
+        self.close_orphans();
+    }
+
+    /// Waits for a reply.
+    pub(super) async fn reply(&self, ticket: Ticket) -> Result<Reply, Error> {
+        let waited = Waited { line: self, ticket: Some(ticket) };
+        let reply =
+            poll_fn(|cx| self.take(ticket).map_or_else(|| self.wait(cx), Poll::Ready)).await;
+        waited.done();
+        reply
+    }
+
+    /// A request and its reply.
+    pub(super) async fn call(&self, request: Request<'_>) -> Result<Reply, Error> {
+        self.reply(self.send(request)?).await
+    }
+
+    /// Bytes that are queued and not sent.
+    pub(super) fn queued(&self) -> usize {
+        self.protocol.borrow().output().len()
+    }
+
+    pub(super) fn offers(&self, extension: super::Extension) -> bool {
+        self.protocol.borrow().offers(extension)
+    }
+
+    /// To be woken when something came, went, or ended.
+    pub(super) fn wait<T>(&self, cx: &Context<'_>) -> Poll<T> {
+        let mut waiting = self.waiting.borrow_mut();
+        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    fn wake_waiting(&self) {
+        self.waiting.take().into_iter().for_each(Waker::wake);
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.sender.take() {
+            waker.wake();
+        }
+        self.wake_waiting();
+    }
+
+    /// Waits for the server's version.
+    async fn greeted(&self) -> Result<(), Error> {
+        poll_fn(|cx| {
+            if let Some(error) = &*self.ended.borrow() {
+                return Poll::Ready(Err(error.clone()));
+            }
+            if self.protocol.borrow().version().is_some() {
+                Poll::Ready(Ok(()))
+            } else {
+                self.wait(cx)
+            }
+        })
+        .await
+    }
+
+    /// Waits until everything queued is sent and answered.
+    async fn flushed(&self) -> Result<(), Error> {
+        poll_fn(|cx| {
+            if let Some(error) = &*self.ended.borrow() {
+                return Poll::Ready(Err(error.clone()));
+            }
+            let protocol = self.protocol.borrow();
+            let done = protocol.output().is_empty() && protocol.in_flight() == 0;
+            drop(protocol);
+            if done { Poll::Ready(Ok(())) } else { self.wait(cx) }
+        })
+        .await
+    }
+
+    /// Asks for the server's limits, where it tells them.
+    async fn learn_limits(&self) -> Result<(), Error> {
+        if !self.offers(super::Extension::Limits) {
+            return Ok(());
+        }
+        let Reply::Limits(limits) = self.call(Request::Limits).await? else { return Ok(()) };
+        let bound = |said: u64| match u32::try_from(said) {
+            Ok(0) | Err(_) => CHUNK,
+            Ok(said) => said.min(CHUNK),
+        };
+        self.read_size.set(bound(limits.read));
+        self.write_size.set(bound(limits.write));
+        Ok(())
+    }
+}
+
+/// A reply that is waited for; given up, it is abandoned.
+struct Waited<'a> {
+    line: &'a Line,
+    ticket: Option<Ticket>,
+}
+
+impl Waited<'_> {
+    fn done(mut self) {
+        self.ticket = None;
+    }
+}
+
+impl Drop for Waited<'_> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            self.line.abandon(ticket);
+        }
+    }
+}
+
+/// Requests of one kind under way, in order. Those that are left when it goes are abandoned.
+pub(super) struct UnderWay<'a, T> {
+    line: &'a Line,
+    queue: VecDeque<(Ticket, T)>,
+}
+
+impl<'a, T> UnderWay<'a, T> {
+    pub(super) fn new(line: &'a Line) -> Self {
+        Self { line, queue: VecDeque::new() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Queues a request, with what is to be known when its reply comes.
+    pub(super) fn push(&mut self, request: Request<'_>, of: T) -> Result<(), Error> {
+        self.queue.push_back((self.line.send(request)?, of));
+        Ok(())
+    }
+
+    /// The same, to be answered before all others.
+    pub(super) fn push_front(&mut self, request: Request<'_>, of: T) -> Result<(), Error> {
+        self.queue.push_front((self.line.send(request)?, of));
+        Ok(())
+    }
+
+    /// The reply to the first; `None`: there is none.
+    pub(super) async fn next(&mut self) -> Option<Result<(Reply, T), Error>> {
+        let ticket = self.queue.front()?.0;
+        let reply = self.line.reply(ticket).await;
+        let (_, of) = self.queue.pop_front()?;
+        Some(reply.map(|reply| (reply, of)))
+    }
+}
+
+impl<T> Drop for UnderWay<'_, T> {
+    fn drop(&mut self) {
+        for (ticket, _) in self.queue.drain(..) {
+            self.line.abandon(ticket);
+        }
+    }
+}
+
+fn gone(why: &str) -> Error {
+    Error::new(Step::Sftp, Reason::Disconnected, format!("the sftp session has ended: {why}"))
+}
+
+fn broke(broken: &Broken) -> Error {
+    Error::new(Step::Sftp, Reason::Protocol, broken.to_string())
+}
+
+fn refused_by(refused: &Refused) -> Error {
+    Error::new(Step::Sftp, Reason::Usage, refused.to_string())
+}
+
+/// A status that is no success, as an error of `what` on a path.
+pub(super) fn failed(what: &str, path: &[u8], status: &Status) -> Error {
+    let shown = String::from_utf8_lossy(path);
+    let message = format!("{what} {}: {status}", shown.escape_debug());
+    Error::new(Step::Sftp, Reason::Status(status.code.number()), message)
+}
