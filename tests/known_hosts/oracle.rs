@@ -1,0 +1,118 @@
+//! Held against OpenSSH's own ssh-keygen.
+
+use crate::keys::{self, Directory, ED25519, HOSTS, RSA, cases, key, parsed, text};
+use crate::support::skip;
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::Command;
+use waitcopy::remote::known_hosts::{KnownHosts, Marker, add};
+
+/// What ssh-keygen prints, or nothing where it is not installed.
+fn keygen(args: &[&str]) -> Option<String> {
+    match Command::new("ssh-keygen").args(args).output() {
+        Ok(output) => Some(String::from_utf8(output.stdout).unwrap()),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => panic!("ssh-keygen: {error}"),
+    }
+}
+
+/// Whether it is; skips aloud if not.
+fn installed() -> bool {
+    let installed = keygen(&["-?"]).is_some();
+    if !installed {
+        skip("ssh-keygen is not installed");
+    }
+    installed
+}
+
+/// The lines that `ssh-keygen -F` finds: number, marker, fingerprint. With `-l`, it reads the keys too and leaves
+/// out those that are none.
+fn found(file: &Path, host: &str, port: u16) -> Vec<(usize, Option<Marker>, String)> {
+    let name = if port == 22 { host.to_owned() } else { format!("[{host}]:{port}") };
+    let said = keygen(&["-l", "-F", &name, "-f", file.to_str().unwrap()]).unwrap();
+    let said: Vec<_> = said.lines().collect();
+    let entry = |pair: &[&str]| {
+        let (number, marker) = pair[0].rsplit_once(" line ").unwrap().1.split_once(' ').unwrap();
+        let marker = match marker {
+            "CA" => Some(Marker::CertAuthority),
+            "REVOKED" => Some(Marker::Revoked),
+            _ => None,
+        };
+        (number.parse().unwrap(), marker, pair[1].split(' ').nth(2).unwrap().to_owned())
+    };
+    said.chunks(2).map(entry).collect()
+}
+
+#[test]
+fn fingerprints_are_those_of_ssh_keygen() {
+    let home = Directory::new("fingerprints");
+    if !installed() {
+        return;
+    }
+    for (algorithm, bits) in
+        [("ed25519", "256"), ("ecdsa", "256"), ("ecdsa", "384"), ("ecdsa", "521"), ("rsa", "2048")]
+    {
+        let file = home.path(&format!("{algorithm}-{bits}"));
+        let path = file.to_str().unwrap();
+        keygen(&["-q", "-t", algorithm, "-b", bits, "-N", "", "-f", path]).unwrap();
+        let public = text(&file.with_extension("pub"));
+        let hosts = parsed(format!("h {public}"));
+        let key = hosts.matching("h", 22).next().expect("an entry").key();
+        assert!(public.starts_with(&key.to_string()));
+        let said = keygen(&["-l", "-f", path]).unwrap();
+        assert_eq!(said.split(' ').nth(1), Some(&*key.fingerprint()), "{said}");
+    }
+}
+
+/// Files of all features at random: `ssh-keygen -F` finds the same lines for each name, before and after
+/// `ssh-keygen -H` has hashed the names in them.
+#[test]
+fn ssh_keygen_finds_the_same_lines() {
+    let home = Directory::new("oracle");
+    let file = home.path("kh");
+    if !installed() {
+        return;
+    }
+    let compare = || -> Result<(), TestCaseError> {
+        let hosts = KnownHosts::load(&[&file]).unwrap();
+        for (host, port) in HOSTS {
+            let matching = hosts.matching(host, port);
+            let ours: Vec<_> =
+                matching.map(|e| (e.place().line, e.marker(), e.key().fingerprint())).collect();
+            prop_assert_eq!(ours, found(&file, host, port), "{}:{}", host, port);
+        }
+        Ok(())
+    };
+    let mut runner = TestRunner::new(cases(24));
+    runner
+        .run(&keys::file(), |lines| {
+            fs::write(&file, lines.join("\n")).unwrap();
+            compare()?;
+            // It leaves a file with bad lines as it is, which is the same test once more.
+            let _ = keygen(&["-H", "-f", file.to_str().unwrap()]);
+            compare()
+        })
+        .unwrap();
+}
+
+/// And the other way round: it finds what `add` wrote.
+#[test]
+fn ssh_keygen_finds_what_was_added() {
+    let home = Directory::new("added");
+    let file = home.path("kh");
+    if !installed() {
+        return;
+    }
+    let mut added = 0;
+    for (host, port) in HOSTS {
+        let _ = add(&file, host, port, &key(RSA), port == 22).unwrap();
+        let _ = add(&file, host, port, &key(ED25519), port != 22).unwrap();
+        added += 2;
+        let theirs: Vec<_> = found(&file, host, port).into_iter().map(|l| (l.0, l.2)).collect();
+        let expected = [(added - 1, key(RSA).fingerprint()), (added, key(ED25519).fingerprint())];
+        assert_eq!(theirs, expected, "{host}:{port}");
+    }
+}
