@@ -3,9 +3,11 @@
 use crate::keys::{Directory, ECDSA, ED25519, RSA, key, line, other_ed25519, text};
 use crate::support::{PATIENCE, alone, until, watchdog};
 use std::fs;
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Barrier;
 use std::thread;
 use waitcopy::remote::host_key::HostKey;
 use waitcopy::remote::known_hosts::{KnownHosts, Verdict, add};
@@ -152,47 +154,53 @@ fn add_refuses_a_host_that_would_be_more_than_its_name() {
     }
 }
 
-/// Processes, since the lock is one between open files: threads of this one come on top.
+const CHILDREN: usize = 4;
+const THREADS: usize = 3;
+const NAMES: usize = 25;
+
+/// Adds names of its own, and the same ones as all others at the same time: nobody starts before standard input ends.
+fn add_from_threads(file: &Path) {
+    let together = Barrier::new(THREADS);
+    io::stdin().read_to_end(&mut Vec::new()).unwrap();
+    let all = |thread| {
+        for n in 0..NAMES {
+            together.wait();
+            let _ = add(file, &format!("all-{n}"), 22, &key(RSA), n % 2 == 0).unwrap();
+            let own = format!("p{}-t{thread}-n{n}", std::process::id());
+            let _ = add(file, &own, 22, &key(ED25519), false).unwrap();
+        }
+    };
+    thread::scope(|scope| (0..THREADS).for_each(|t| drop(scope.spawn(move || all(t)))));
+}
+
+/// Several processes and threads: the lock belongs to an open file, whoever opened it.
 #[test]
 fn adding_at_once_loses_nothing() {
     const FILE: &str = "WAITCOPY_KNOWN_HOSTS";
-    const CHILDREN: usize = 4;
-    const THREADS: usize = 3;
-    const HOSTS: usize = 25;
-    alone("files::adding_at_once_loses_nothing", || {
+    const NAME: &str = "files::adding_at_once_loses_nothing";
+    alone(NAME, || {
         if let Some(file) = std::env::var_os(FILE) {
-            return thread::scope(|scope| {
-                for t in 0..THREADS {
-                    let file = Path::new(&file);
-                    scope.spawn(move || {
-                        for n in 0..HOSTS {
-                            let own = format!("p{}-t{t}-n{n}", std::process::id());
-                            let _ = add(file, &own, 22, &key(ED25519), false).unwrap();
-                            let _ =
-                                add(file, &format!("all-{n}"), 22, &key(RSA), n % 2 == 0).unwrap();
-                        }
-                    });
-                }
-            });
+            return add_from_threads(Path::new(&file));
         }
         let home = Directory::new("at-once");
         let file = home.file("kh", "# no newline");
         let program = std::env::current_exe().unwrap();
         let child = || {
             let mut command = Command::new(&program);
-            command.args(["--exact", "files::adding_at_once_loses_nothing"]).env(FILE, &file);
-            command.stdout(Stdio::null()).spawn().unwrap()
+            command.args(["--exact", NAME]).env(FILE, &file);
+            command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
         };
-        let children: Vec<_> = (0..CHILDREN).map(|_| child()).collect();
-        children.into_iter().for_each(|mut child| assert!(child.wait().unwrap().success()));
+        let mut children: Vec<_> = (0..CHILDREN).map(|_| child()).collect();
+        children.iter_mut().for_each(|child| drop(child.stdin.take()));
+        children.iter_mut().for_each(|child| assert!(child.wait().unwrap().success()));
         let hosts = KnownHosts::load(&[&file]).unwrap();
         assert!(hosts.ignored().is_empty(), "{:?}", hosts.ignored());
         let own = text(&file).lines().filter(|line| line.starts_with('p')).count();
-        assert_eq!(own, CHILDREN * THREADS * HOSTS);
-        for n in 0..HOSTS {
+        assert_eq!(own, CHILDREN * THREADS * NAMES);
+        for n in 0..NAMES {
             assert_eq!(hosts.matching(&format!("all-{n}"), 22).count(), 1, "all-{n}");
         }
-        assert_eq!(text(&file).lines().count(), 1 + own + HOSTS);
+        assert_eq!(text(&file).lines().count(), 1 + own + NAMES);
     });
 }
 
