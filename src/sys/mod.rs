@@ -11,7 +11,6 @@
 
 mod address;
 mod affinity;
-mod bytes;
 mod clock;
 #[cfg(feature = "remote")]
 mod digest;
@@ -19,10 +18,11 @@ mod epoll;
 mod eventfd;
 mod fcntl;
 mod fork;
-
 mod ioctl;
 mod message;
 mod mmap;
+#[cfg(feature = "remote")]
+mod passwd;
 mod poll;
 mod probe;
 mod process;
@@ -33,25 +33,24 @@ mod select;
 mod signal;
 mod socket;
 mod sockopt;
-#[cfg(feature = "remote")]
-pub mod ssh;
 mod usage;
+#[cfg(feature = "remote")]
 mod zero;
 
 pub use address::Address;
 pub use affinity::{sched_getaffinity, sched_setaffinity};
-pub use bytes::{read, write};
 pub use clock::{Clock, clock_getres, clock_gettime, process_cpu_time};
 #[cfg(feature = "remote")]
 pub use digest::{hmac_sha1, sha256};
 pub use epoll::{Epoll, EpollEvent, Interest, epoll_create1};
-pub use eventfd::{eventfd, eventfd_read, eventfd_write};
+pub use eventfd::{eventfd, eventfd_read, eventfd_write, write};
 pub use fcntl::{fcntl_getfl, flock, nonblocking, set_nonblocking};
 pub use fork::{Child, Ended, Fork, dup3, fork, probe_pidfd, threads};
-
 pub use ioctl::{fionread, siocoutq};
 pub use message::{Packet, Received, no_destination, recvfrom, recvmsg, recvmsg_from, sendto};
 pub use mmap::Shared;
+#[cfg(feature = "remote")]
+pub use passwd::{Passwd, getpwuid, getuid};
 pub use poll::{PollFd, poll, ppoll};
 pub use probe::{io_uring_setup, uname_release};
 pub use process::{die_with_parent, end_with_parent, getppid, kill, run_on};
@@ -73,6 +72,7 @@ pub use sockopt::{
     socket_memory, take_error,
 };
 pub use usage::{Usage, Who, getrusage};
+#[cfg(feature = "remote")]
 pub use zero::zero;
 
 use std::io;
