@@ -119,35 +119,39 @@ fn keys_in_pem_and_pkcs8_of_all_kinds() {
 
 #[test]
 fn files_that_are_refused() {
-    let Some(path) = keygen("refused", &["-t", "ed25519"], "") else { return };
-    for open in [0o644, 0o640, 0o604, 0o610, 0o601] {
-        mode(&path, open);
-        let shown = path.display();
-        let said =
-            format!("permissions 0{open:o} for '{shown}' are too open; run: chmod 600 '{shown}'");
-        assert_eq!(refused(&path), said);
-    }
-    mode(&path, 0o400);
-    KeyFile::read(&path).unwrap();
+    // A named pipe could hold it for ever.
+    watchdog(PATIENCE, || {
+        let Some(path) = keygen("refused", &["-t", "ed25519"], "") else { return };
+        for open in [0o644, 0o640, 0o604, 0o610, 0o601] {
+            mode(&path, open);
+            let shown = path.display();
+            let said = format!(
+                "permissions 0{open:o} for '{shown}' are too open; run: chmod 600 '{shown}'"
+            );
+            assert_eq!(refused(&path), said);
+        }
+        mode(&path, 0o400);
+        KeyFile::read(&path).unwrap();
 
-    let public = path.with_extension("pub");
-    mode(&public, 0o600);
-    assert!(refused(&public).contains("this is a public key"));
-    assert!(refused(&scratch("none")).contains("no such file or directory (ENOENT)"));
-    assert!(refused(&std::env::temp_dir()).contains("not a regular file"));
-    let pipe = scratch("pipe");
-    let made = Command::new("mkfifo").args(["-m", "600"]).arg(&pipe).status();
-    if made.is_ok_and(|status| status.success()) {
-        assert!(refused(&pipe).contains("not a regular file"));
-    }
-    let text = fs::read(&path).unwrap();
-    let long = [text, vec![b'\n'; 1 << 20]].concat();
-    let file = scratch("long");
-    fs::write(&file, &long).unwrap();
-    mode(&file, 0o600);
-    assert!(refused(&file).contains("longer than 1 MiB"));
-    let error = KeyFile::from_memory(Secret::from(long)).unwrap_err();
-    assert!(error.to_string().contains("longer than 1 MiB"), "{error}");
+        let public = path.with_extension("pub");
+        mode(&public, 0o600);
+        assert!(refused(&public).contains("this is a public key"));
+        assert!(refused(&scratch("none")).contains("no such file or directory (ENOENT)"));
+        assert!(refused(&std::env::temp_dir()).contains("not a regular file"));
+        let pipe = scratch("pipe");
+        let made = Command::new("mkfifo").args(["-m", "600"]).arg(&pipe).status();
+        if made.is_ok_and(|status| status.success()) {
+            assert!(refused(&pipe).contains("not a regular file"));
+        }
+        let text = fs::read(&path).unwrap();
+        let long = [text, vec![b'\n'; 1 << 20]].concat();
+        let file = scratch("long");
+        fs::write(&file, &long).unwrap();
+        mode(&file, 0o600);
+        assert!(refused(&file).contains("longer than 1 MiB"));
+        let error = KeyFile::from_memory(Secret::from(long)).unwrap_err();
+        assert!(error.to_string().contains("longer than 1 MiB"), "{error}");
+    });
 }
 
 #[test]

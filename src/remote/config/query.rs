@@ -118,6 +118,8 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
     use std::path::{Path, PathBuf};
+    use std::sync::mpsc;
+    use std::thread;
     use std::time::{Duration, Instant};
 
     /// A program in ssh's place.
@@ -172,7 +174,9 @@ mod tests {
         let start = Instant::now();
         // It has closed standard error: that must not make the wait a busy one, nor end it.
         let program = script("hangs", "echo host x; exec 2>&-; exec sleep 600");
-        let said = run(&program, Duration::from_millis(300)).unwrap_err();
+        let (done, ended) = mpsc::channel();
+        thread::spawn(move || done.send(run(&program, Duration::from_millis(300))));
+        let said = ended.recv_timeout(LONG).expect("an end").unwrap_err();
         assert!(said.starts_with("ssh -G: no answer in time"), "{said}");
         assert!((Duration::from_millis(300)..LONG).contains(&start.elapsed()));
     }

@@ -60,6 +60,8 @@ fn keys_that_are_named_and_refused() {
         (armour("DSA PRIVATE KEY", b"x"), "unsupported: key: DSA keys"),
         (armour("ENCRYPTED PRIVATE KEY", b"x"), "taken, encrypted: true"),
         (armour("PUBLIC KEY", b"x"), "key: this is a public key"),
+        (armour("PRIVATE KEY", &[0x30, 0x82, 0xff, 0xff, 1]), "key: the private key is cut"),
+        (armour("EC PRIVATE KEY", &[0x30, 3, 2, 0x7f, 1]), "key: the private key is cut"),
         (armour("CERTIFICATE", b"x"), "key: not a private key (another"),
         (armour("RSA PRIVATE KEY", b""), "key: the private key is not base64"),
         (
