@@ -181,6 +181,8 @@ fn the_first_packet_is_version_3() {
         Err(Broken::Malformed(VERSION))
     );
     assert_eq!(first(b"Welcome to host\n"), Err(Broken::Text(*b"Welc")));
+    let later = u32::from_be_bytes(*b"Welc");
+    assert_eq!(broken_by(Request::Limits, b"Welcome"), Broken::Length(later));
     assert!(Broken::Text(*b"\n\x1b[0").to_string().contains("'\\n\\x1b[0'"), "escaped");
     assert_eq!(broken_by(Request::Limits, &packet(VERSION, 3, b"")), Broken::Type(VERSION));
     assert_eq!(Protocol::new().send(Request::Stat(b"/")), Err(Refused::Early));
@@ -356,6 +358,8 @@ fn attributes_with_extended_pairs() {
     let Reply::Attributes(found) = answered(stat, &answer(&pairs)) else { panic!() };
     assert_eq!((found.times, found.size, found.owner), (Some((7, 9)), None, None));
     assert_eq!((found.kind(), found.mode()), (FileKind::Directory, Some(0o777)));
+    let empty = [&2_u32.to_be_bytes()[..], &string(b"").repeat(4)].concat();
+    assert_eq!(answered(stat, &answer(&empty)), Reply::Attributes(found));
     for hostile in [&pairs[..pairs.len() - 1], &[255; 4], &[255; 40], &[]] {
         assert_eq!(broken_by(stat, &answer(hostile)), Broken::Malformed(ATTRS));
     }
