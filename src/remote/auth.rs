@@ -12,7 +12,7 @@ use super::secret::Secret;
 use super::transport::Transport;
 use crate::reactor::{Deadline, Handle};
 use crate::sys::ssh::{self, Prompt, SshError};
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -198,7 +198,9 @@ impl Login<'_> {
         prompts: &[Prompt],
         password_given: &Cell<bool>,
     ) -> Option<Vec<Secret>> {
-        if let (Some(password), [Prompt { echo: false, .. }]) = (&self.credentials.password, prompts) {
+        if let (Some(password), [Prompt { echo: false, .. }]) =
+            (&self.credentials.password, prompts)
+        {
             if !password_given.replace(true) {
                 return Some(vec![password.duplicate()]);
             }
@@ -222,8 +224,10 @@ impl Login<'_> {
     }
 
     fn denied(&self) -> Error {
-        let offered = if self.offered.is_empty() { "no method".into() } else { self.offered.join(", ") };
-        let tried = if self.tried.is_empty() { "nothing to try".into() } else { self.tried.join("; ") };
+        let offered =
+            if self.offered.is_empty() { "no method".into() } else { self.offered.join(", ") };
+        let tried =
+            if self.tried.is_empty() { "nothing to try".into() } else { self.tried.join("; ") };
         let message = format!(
             "{}@{}: permission denied; the server takes {offered}; {tried}",
             self.user, self.host

@@ -1,5 +1,6 @@
 //! What a user has to log in with, and how a person is asked for the rest.
 
+use super::config::IdentityAgent;
 use super::key_file::KeyFile;
 use super::secret::Secret;
 use crate::sys::ssh::Prompt;
@@ -26,7 +27,12 @@ pub trait Ask {
     }
 
     /// Answers to the server's questions (RFC 4256), one for each prompt; with no prompts, it only has something to say.
-    fn answers(&mut self, name: &str, instruction: &str, prompts: &[Prompt]) -> Option<Vec<Secret>> {
+    fn answers(
+        &mut self,
+        name: &str,
+        instruction: &str,
+        prompts: &[Prompt],
+    ) -> Option<Vec<Secret>> {
         let _ = (name, instruction, prompts);
         None
     }
@@ -34,32 +40,6 @@ pub trait Ask {
 
 /// How often a person is asked for a password, as in OpenSSH (`NumberOfPasswordPrompts`).
 pub const PASSWORDS: usize = 3;
-
-/// Which agent to ask for signatures.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Agent {
-    /// The one at `$SSH_AUTH_SOCK`, if it is set.
-    #[default]
-    Environment,
-    /// The one at this path.
-    At(PathBuf),
-    /// None.
-    None,
-}
-
-impl Agent {
-    /// Where its socket is.
-    #[must_use]
-    pub fn path(&self) -> Option<PathBuf> {
-        match self {
-            Self::Environment => std::env::var_os("SSH_AUTH_SOCK")
-                .filter(|path| !path.is_empty())
-                .map(PathBuf::from),
-            Self::At(path) => Some(path.clone()),
-            Self::None => None,
-        }
-    }
-}
 
 /// A key of the user's.
 #[derive(Clone)]
@@ -77,7 +57,7 @@ pub(super) struct Credentials {
     pub(super) keys: Vec<Key>,
     /// For each encrypted key, before a person is asked.
     pub(super) passphrase: Option<Rc<Secret>>,
-    pub(super) agent: Agent,
+    pub(super) agent: IdentityAgent,
     /// Of the agent's keys only those that are named as well.
     pub(super) identities_only: bool,
     pub(super) ask: Option<Rc<RefCell<dyn Ask>>>,
@@ -92,7 +72,7 @@ impl Default for Credentials {
             password: None,
             keys: Vec::new(),
             passphrase: None,
-            agent: Agent::default(),
+            agent: IdentityAgent::Off,
             identities_only: false,
             ask: None,
             methods,

@@ -3,6 +3,7 @@
 use super::error::Error;
 use super::exec::Exec;
 use super::host_key::HostKey;
+use super::sftp::Sftp;
 use super::transport::Transport;
 use crate::sys::ssh::Traffic;
 use std::net::SocketAddr;
@@ -36,7 +37,9 @@ pub struct About {
     /// How the server calls itself (`SSH-2.0-OpenSSH_9.2`). From the server: escape it before printing.
     pub server: String,
     /// Key exchange, host key, cipher and MAC to the server, cipher and MAC from it, as they were agreed on.
-    pub methods: Vec<&'static str>,
+    pub methods: Vec<String>,
+    /// What it said before the login (RFC 4252 section 5.4), perhaps nothing. From the server: escape it before printing.
+    pub banner: String,
     /// The method and credential that the server took: `publickey /home/user/.ssh/id_ed25519`.
     pub login: String,
     /// What a person should know: a host key that was accepted without being known.
@@ -61,6 +64,14 @@ impl Session {
     /// A command to run there: the server hands it to the user's shell.
     pub fn exec(&self, command: impl Into<Vec<u8>>) -> Exec<'_> {
         Exec::new(self, command.into())
+    }
+
+    /// Starts SFTP, on a channel of its own.
+    ///
+    /// # Errors
+    /// The server has none; a connection that is gone.
+    pub async fn sftp(&self) -> Result<Sftp, Error> {
+        Sftp::open(&self.transport).await
     }
 
     /// From now on every operation fails when no byte has moved on the connection for so long, in either direction.

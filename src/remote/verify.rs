@@ -92,7 +92,11 @@ impl Verifier<'_> {
             Verdict::Revoked(place) => Err(Error::new(
                 Step::HostKey,
                 Reason::HostKeyRevoked,
-                format!("the key of {} is marked as revoked: {} ({place})", self.name(), shown(key)),
+                format!(
+                    "the key of {} is marked as revoked: {} ({place})",
+                    self.name(),
+                    shown(key)
+                ),
             )
             .hint("the server uses a key that was withdrawn: do not connect")),
         }
@@ -105,11 +109,18 @@ impl Verifier<'_> {
             Policy::Warn => Ok(Some(format!("{name} is unknown, and taken at its word: {shown}"))),
             Policy::AcceptNew => {
                 let Some(file) = file else {
-                    return Ok(Some(format!("{name} is unknown, and there is no file to save it to: {shown}")));
+                    return Ok(Some(format!(
+                        "{name} is unknown, and there is no file to save it to: {shown}"
+                    )));
                 };
-                known_hosts::add(file, self.host, self.port, key, self.trust.hash).map_err(|f| {
+                let saved = known_hosts::add(file, self.host, self.port, key, self.trust.hash);
+                let saved = saved.map_err(|f| {
                     Error::failure(Step::HostKey, &f).hint("its key could not be saved")
                 })?;
+                // Another process may have saved another key meanwhile.
+                if let Verdict::Changed(known) | Verdict::OtherAlgorithms(known) = saved {
+                    return Err(self.changed(key, &known, "has changed"));
+                }
                 Ok(Some(format!("{name} was unknown; saved to {}: {shown}", file.display())))
             }
             Policy::Reject => {
@@ -125,8 +136,12 @@ impl Verifier<'_> {
     fn changed(&self, key: &HostKey, known: &[(Place, HostKey)], how: &str) -> Error {
         let known: Vec<String> =
             known.iter().map(|(place, key)| format!("{place} holds {}", shown(key))).collect();
-        let message =
-            format!("the key of {} {how}: it shows {}; {}", self.name(), shown(key), known.join(", "));
+        let message = format!(
+            "the key of {} {how}: it shows {}; {}",
+            self.name(),
+            shown(key),
+            known.join(", ")
+        );
         Error::new(Step::HostKey, Reason::HostKeyChanged, message).hint(format!(
             "somebody may stand in between; if the change is known to be right: ssh-keygen -R '{}'",
             self.name()
@@ -135,7 +150,11 @@ impl Verifier<'_> {
 
     /// The host as known_hosts files write it.
     fn name(&self) -> String {
-        if self.port == 22 { self.host.to_owned() } else { format!("[{}]:{}", self.host, self.port) }
+        if self.port == 22 {
+            self.host.to_owned()
+        } else {
+            format!("[{}]:{}", self.host, self.port)
+        }
     }
 }
 

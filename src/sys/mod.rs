@@ -11,6 +11,7 @@
 
 mod address;
 mod affinity;
+mod bytes;
 mod clock;
 #[cfg(feature = "remote")]
 mod digest;
@@ -18,6 +19,7 @@ mod epoll;
 mod eventfd;
 mod fcntl;
 mod fork;
+
 mod ioctl;
 mod message;
 mod mmap;
@@ -33,19 +35,23 @@ mod select;
 mod signal;
 mod socket;
 mod sockopt;
+#[cfg(feature = "remote")]
+pub mod ssh;
 mod usage;
 #[cfg(feature = "remote")]
 mod zero;
 
 pub use address::Address;
 pub use affinity::{sched_getaffinity, sched_setaffinity};
+pub use bytes::{read, write};
 pub use clock::{Clock, clock_getres, clock_gettime, process_cpu_time};
 #[cfg(feature = "remote")]
 pub use digest::{hmac_sha1, sha256};
 pub use epoll::{Epoll, EpollEvent, Interest, epoll_create1};
-pub use eventfd::{eventfd, eventfd_read, eventfd_write, write};
+pub use eventfd::{eventfd, eventfd_read, eventfd_write};
 pub use fcntl::{fcntl_getfl, flock, nonblocking, set_nonblocking};
 pub use fork::{Child, Ended, Fork, dup3, fork, probe_pidfd, threads};
+
 pub use ioctl::{fionread, siocoutq};
 pub use message::{Packet, Received, no_destination, recvfrom, recvmsg, recvmsg_from, sendto};
 pub use mmap::Shared;

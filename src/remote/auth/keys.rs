@@ -92,7 +92,7 @@ impl Login<'_> {
 
     /// The agent, if there is one. That it cannot be reached is said, and is no failure.
     async fn agent(&mut self) -> Option<AgentSocket> {
-        let path = self.credentials.agent.path()?;
+        let path = self.credentials.agent.socket()?;
         match AgentSocket::connect(self.transport.reactor(), &path).await {
             Ok(agent) => Some(agent),
             Err(error) => {

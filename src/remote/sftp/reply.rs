@@ -66,6 +66,19 @@ impl StatusCode {
     ];
 }
 
+impl StatusCode {
+    /// Its number in the protocol.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        match self {
+            Self::Other(number) => number,
+            named => {
+                (0..).zip(Self::NAMED).find(|(_, (code, _))| *code == named).map_or(4, |(n, _)| n)
+            }
+        }
+    }
+}
+
 impl From<u32> for StatusCode {
     fn from(number: u32) -> Self {
         Self::NAMED.get(number as usize).map_or(Self::Other(number), |(code, _)| *code)

@@ -219,11 +219,6 @@ impl Line {
         self.reply(self.send(request)?).await
     }
 
-    /// Bytes that are queued and not sent.
-    pub(super) fn queued(&self) -> usize {
-        self.protocol.borrow().output().len()
-    }
-
     pub(super) fn offers(&self, extension: super::Extension) -> bool {
         self.protocol.borrow().offers(extension)
     }
