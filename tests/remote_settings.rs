@@ -14,7 +14,7 @@ use support::{PATIENCE, scratch, skip, watchdog};
 use waitcopy::remote::agent::{self, Answer, Framing, Identity, Signature};
 use waitcopy::remote::config::StrictHostKeyChecking;
 use waitcopy::remote::config::{AddressFamily, IdentityAgent, Local, Settings};
-use waitcopy::remote::key_file::{Algorithm, Format, KeyFile};
+use waitcopy::remote::key_file::{Algorithm, Format, KeyFile, public_half};
 use waitcopy::remote::secret::Secret;
 use waitcopy::remote::target::Target;
 
@@ -136,6 +136,11 @@ fn files_that_are_refused() {
         let public = path.with_extension("pub");
         mode(&public, 0o600);
         assert!(refused(&public).contains("this is a public key"));
+        let blob = KeyFile::read(&path).unwrap().public().map(<[u8]>::to_vec);
+        assert!(blob.is_some() && public_half(&path) == blob && public_half(&public) == blob);
+        assert_eq!(public_half(&scratch("none")), None);
+        let blob = KeyFile::read(&path).unwrap().public().map(<[u8]>::to_vec);
+        assert!(blob.is_some() && public_half(&path) == blob && public_half(&public) == blob);
         assert!(refused(&scratch("none")).contains("no such file or directory (ENOENT)"));
         assert!(refused(&std::env::temp_dir()).contains("not a regular file"));
         let pipe = scratch("pipe");

@@ -160,10 +160,12 @@ pub struct Settings {
     pub bind_address: Option<String>,
 }
 
-/// OpenSSH's default key files in its order, without those of which no use is made here: FIDO keys (by the agent
-/// only), XMSS and DSA.
-const DEFAULT_KEYS: [&str; 3] = ["id_rsa", "id_ecdsa", "id_ed25519"];
-const UNUSED_KEYS: [&str; 4] = ["id_ecdsa_sk", "id_ed25519_sk", "id_xmss", "id_dsa"];
+/// OpenSSH's default key files in its order. FIDO keys are among them: with `IdentitiesOnly` their public halves say which
+/// of the agent's keys may be used.
+const DEFAULT_KEYS: [&str; 5] =
+    ["id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk"];
+/// Those which this and newer versions of OpenSSH can do nothing with.
+const UNUSED_KEYS: [&str; 2] = ["id_xmss", "id_dsa"];
 
 impl Settings {
     /// What OpenSSH would say of a target with empty configuration files.
@@ -290,7 +292,7 @@ fn with_two(path: PathBuf) -> OsString {
     path
 }
 
-/// Not one of the defaults of which no use is made here. One that was written so by hand is kept, and refused with its reason.
+/// Not one of the defaults of which no use is made here, whoever has named it.
 fn usable(file: &&str) -> bool {
     file.strip_prefix("~/.ssh/").is_none_or(|name| !UNUSED_KEYS.contains(&name))
 }

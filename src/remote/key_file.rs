@@ -141,10 +141,7 @@ impl KeyFile {
     /// owner is that one's business. The others as [`KeyFile::from_memory`].
     pub fn read(path: &Path) -> Result<Self, KeyError> {
         let shown = path.display();
-        // A named pipe without a writer would hold us here for ever.
-        let mut options = OpenOptions::new();
-        let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(path);
-        let mut file = file.during("open", &shown).map_err(KeyError::Failed)?;
+        let mut file = opened(path).during("open", &shown).map_err(KeyError::Failed)?;
         let meta = file.metadata().during("fstat", &shown).map_err(KeyError::Failed)?;
         if !meta.is_file() {
             return Err(KeyError::Malformed(format!("key '{shown}': not a regular file")));
@@ -197,9 +194,7 @@ impl KeyFile {
 
     /// What `PATH.pub` adds. It is a convenience: one that is missing, broken or of another key is passed over.
     fn take_public(&mut self, path: &Path) {
-        let mut beside = OsString::from(path);
-        beside.push(".pub");
-        let Some((blob, comment)) = read_public(Path::new(&beside)) else { return };
+        let Some((blob, comment)) = read_public(&beside(path)) else { return };
         let algorithm = Algorithm::of(&blob);
         let parts = &mut self.parts;
         let fits = match &parts.public {
@@ -250,6 +245,25 @@ impl KeyFile {
     pub fn text(&self) -> &Secret {
         &self.text
     }
+}
+
+/// The public key that an `IdentityFile` stands for, of any kind and without its private half: from `PATH.pub`, or from PATH
+/// where that is a public key itself. What an agent's keys are held against with `IdentitiesOnly`.
+#[must_use]
+pub fn public_half(path: &Path) -> Option<Vec<u8>> {
+    read_public(&beside(path)).or_else(|| read_public(path)).map(|(blob, _)| blob)
+}
+
+/// Opens without waiting: a named pipe without a writer would hold us for ever.
+fn opened(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)
+}
+
+/// `PATH.pub`.
+fn beside(path: &Path) -> PathBuf {
+    let mut path = OsString::from(path);
+    path.push(".pub");
+    path.into()
 }
 
 const TOO_LONG: &str = "longer than 1 MiB: not a private key";
@@ -350,7 +364,7 @@ fn unarmoured(text: &[u8]) -> &'static str {
 
 /// The first key of a `.pub` file and its comment; `None` for anything else.
 fn read_public(path: &Path) -> Option<(Vec<u8>, Option<String>)> {
-    let file = File::open(path).ok().filter(|file| file.metadata().is_ok_and(|m| m.is_file()))?;
+    let file = opened(path).ok().filter(|file| file.metadata().is_ok_and(|meta| meta.is_file()))?;
     let mut text = Vec::new();
     file.take(LONGEST_PUBLIC).read_to_end(&mut text).ok()?;
     let line = text.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);

@@ -33,7 +33,7 @@ fn nothing_said_is_the_defaults() {
     assert_eq!(parsed(""), defaults);
     assert_eq!(parsed("addkeystoagent false\nbatchmode unset\n\nhostname2 x\nalone\n"), defaults);
     assert_eq!((defaults.user.as_str(), defaults.port), ("bob", 22));
-    assert_eq!(defaults.identity_files[2], PathBuf::from("/home/Bob Doe/.ssh/id_ed25519"));
+    assert_eq!(defaults.identity_files[3], PathBuf::from("/home/Bob Doe/.ssh/id_ed25519"));
     assert_eq!(
         defaults.global_known_hosts,
         paths(&["/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"])
