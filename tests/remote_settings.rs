@@ -139,8 +139,6 @@ fn files_that_are_refused() {
         let blob = KeyFile::read(&path).unwrap().public().map(<[u8]>::to_vec);
         assert!(blob.is_some() && public_half(&path) == blob && public_half(&public) == blob);
         assert_eq!(public_half(&scratch("none")), None);
-        let blob = KeyFile::read(&path).unwrap().public().map(<[u8]>::to_vec);
-        assert!(blob.is_some() && public_half(&path) == blob && public_half(&public) == blob);
         assert!(refused(&scratch("none")).contains("no such file or directory (ENOENT)"));
         assert!(refused(&std::env::temp_dir()).contains("not a regular file"));
         let pipe = scratch("pipe");
