@@ -4,13 +4,19 @@
 
 ADDR ?= 127.0.0.1:8080
 ARGS ?=
+FEATURES ?=
 PREFIX ?= /usr/local
 
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 BIN = $(TARGET_DIR)/release/waitcopy
 # Each `with` brings what its command needs (silent when it is there) and runs
 # the command with a PATH that finds the toolchain.
-with = @.ci/deps rust $(1) --
+with = @.ci/deps rust $(libssl) $(1) --
+# OpenSSL's headers, unless remote is off or OpenSSL is built along (FEATURES=--no-default-features, or
+# FEATURES='--features vendored-openssl').
+libssl = $(if $(findstring --no-default-features,$(FEATURES))$(findstring vendored-openssl,$(FEATURES)),,libssl)
+# The real servers and clients that the tests of remote talk to.
+peers = sshd ssh dropbear paramiko
 
 # Loader and runtime also make calls: the filter shows nothing before the first
 # socket(). Patterns, since not every machine has every variant of a call.
@@ -21,10 +27,10 @@ help: ## this list
 	@if [ -x '$(BIN)' ]; then echo "models:          $$('$(BIN)' models --names 2>/dev/null | tr '\n' ' ')"; fi
 
 deps: ## install what build, tests and traces need (root on Debian; else say what is missing)
-	$(call with,strace python3)
+	$(call with,strace python3 $(peers))
 
 build: ## release build
-	$(call with) cargo build --release --locked
+	$(call with) cargo build --release --locked $(FEATURES)
 
 run: build ## the main job: every model as a real server under real clients, one table (ARGS='--json')
 	@exec '$(BIN)' compare $(ARGS)
@@ -48,7 +54,7 @@ client: build ## talk to the server on ADDR: a line in, its reply out (ADDR=)
 # Optimised, since the tests push floods through real servers; a profile of its
 # own, since two dozen test binaries are linked.
 test: ## the tests, under 5 minutes on two cores (ARGS='--test NAME')
-	$(call with,strace python3) cargo test --profile tests --locked --no-fail-fast $(ARGS)
+	$(call with,strace python3 $(peers)) cargo test --profile tests --locked --no-fail-fast $(FEATURES) $(ARGS)
 
 test-all: ## the same and the long ones
 	@$(MAKE) --no-print-directory test WAITCOPY_LONG=1

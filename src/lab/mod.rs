@@ -3,5 +3,7 @@
 mod child;
 pub mod compare;
 pub mod machine;
+#[cfg(feature = "remote")]
+pub mod sshd;
 
 pub use child::Server;
