@@ -8,7 +8,6 @@ use super::StartError;
 use crate::failure::During;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -37,13 +36,14 @@ pub(super) struct Guard {
 impl Guard {
     /// Puts `folder` under guard; `command` is the server, not yet started.
     pub(super) fn over(folder: &Path, command: &[String]) -> Result<Self, StartError> {
-        let mut shell = Command::new("sh");
-        shell.args(["-c", include_str!("guard.sh"), "guard"]).arg(folder).args(command);
-        // Nothing of the test's environment reaches the sessions. In a group of its own ^C does not reach the guard,
-        // which is needed most then.
-        shell.env_clear().env("PATH", search_path()).process_group(0);
+        // A session of its own: ^C does not reach it, which is needed most then. A group alone would not do. The kernel sends
+        // SIGHUP to a group that loses its last parent in the session while a member is stopped, as the guard stops some.
+        let mut shell = Command::new("setsid");
+        shell.args(["sh", "-c", include_str!("guard.sh"), "guard"]).arg(folder).args(command);
+        // Nothing of the test's environment reaches the sessions.
+        shell.env_clear().env("PATH", search_path());
         let shell = shell.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped());
-        let spawned = shell.spawn().during("spawn", "sh");
+        let spawned = shell.spawn().during("spawn", "setsid");
         let mut child = spawned.inspect_err(|_| {
             let _ = fs::remove_dir_all(folder);
         })?;

@@ -18,7 +18,14 @@ end() {
 orphans() { grep -lszFx "WAITCOPY_SSHD=$folder" /proc/[0-9]*/environ | cut -d/ -f3; }
 
 stop() {
-    if [ -n "$job" ]; then end "$job"; wait "$job"; fi 2>/dev/null
+    if [ -n "$job" ]; then
+        kill -STOP "$job"
+        servers=$(cat "/proc/$job"/task/*/children)
+        for server in $servers; do end "$server"; done
+        # The job waits for the server: its end says that the port is closed. One that has not begun yet never shall.
+        if [ -n "$servers" ]; then kill -CONT "$job"; else kill -KILL "$job"; fi
+        wait "$job"
+    fi 2>/dev/null
     job=
     # One of them may have begun another while they were being listed.
     for round in 1 2 3 4 5; do
