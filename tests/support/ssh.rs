@@ -1,7 +1,7 @@
 //! The real clients against a private SSH server, none of which looks at the files of the user who runs the tests.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "as in mod.rs")]
 
-use super::{skip, state};
+use crate::support::{skip, state};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
