@@ -13,7 +13,13 @@ use waitcopy::remote::known_hosts::{KnownHosts, Marker, add};
 /// What ssh-keygen prints, or nothing where it is not installed.
 fn keygen(args: &[&str]) -> Option<String> {
     match Command::new("ssh-keygen").args(args).output() {
-        Ok(output) => Some(String::from_utf8(output.stdout).unwrap()),
+        Ok(output) => {
+            // 1: nothing found, or a file with bad lines. All else is no answer: say why.
+            let answered = matches!(output.status.code(), Some(0 | 1));
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(answered, "ssh-keygen {args:?}: {}: {said}", output.status);
+            Some(String::from_utf8(output.stdout).unwrap())
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => panic!("ssh-keygen: {error}"),
     }
