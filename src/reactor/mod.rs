@@ -71,6 +71,8 @@ struct Inner {
     woken: Arc<Woken>,
     observer: Rc<dyn Told>,
     running: Cell<bool>,
+    /// The reactor is gone: what is spawned now is dropped.
+    over: Cell<bool>,
 }
 
 /// A spawned future, and the waker that names it. It is away while it is polled.
@@ -107,6 +109,7 @@ impl Reactor {
             woken,
             observer,
             running: Cell::new(false),
+            over: Cell::new(false),
         }))))
     }
 
@@ -157,6 +160,7 @@ impl Deref for Reactor {
 impl Drop for Reactor {
     fn drop(&mut self) {
         // They hold handles: without this, a future that never ends would keep the reactor, and so itself.
+        self.0.0.over.set(true);
         let tasks = self.0.0.tasks.take();
         drop(tasks);
     }
@@ -169,8 +173,12 @@ impl Handle {
         &self.0.observer
     }
 
-    /// Starts a future beside the one that runs. It goes on whenever the reactor runs, and is dropped with the reactor.
+    /// Starts a future beside the one that runs. It goes on whenever the reactor runs, and is dropped with the reactor, at once if that is
+    /// gone already.
     pub fn spawn(&self, future: impl Future<Output = ()> + 'static) {
+        if self.0.over.get() {
+            return;
+        }
         let task = Task { future: Some(Box::pin(future)), waker: Waker::noop().clone() };
         let mut tasks = self.0.tasks.borrow_mut();
         let id = tasks.insert(task);

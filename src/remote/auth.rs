@@ -106,7 +106,7 @@ impl Login<'_> {
     /// Asks what the server would take. True: it has let the user in.
     async fn list(&mut self) -> Result<bool, Error> {
         let list = |session: &ssh2::Session| ssh::userauth_list(session, self.user);
-        let list = self.transport.exclusively(Step::Auth, "none", list).await?;
+        let list = self.transport.exclusively(list).await?;
         let list = list.map_err(|error| self.gone("none", &error))?;
         let Some(list) = list else { return Ok(true) };
         let list = String::from_utf8_lossy(&list);
@@ -144,7 +144,7 @@ impl Login<'_> {
             let call = |session: &ssh2::Session| {
                 ssh::userauth_password(session, self.user, password.expose())
             };
-            let done = self.transport.exclusively(Step::Auth, "password", call).await?;
+            let done = self.transport.exclusively(call).await?;
             let Err(error) = done else { return Ok(Outcome::In("password".into())) };
             if !error.denied() {
                 return Err(self.gone("password", &error));
@@ -176,7 +176,7 @@ impl Login<'_> {
             let call = |session: &ssh2::Session| {
                 ssh::userauth_keyboard_interactive(session, self.user, &mut answer)
             };
-            let done = self.transport.exclusively(Step::Auth, METHOD, call).await?;
+            let done = self.transport.exclusively(call).await?;
             let Err(error) = done else { return Ok(Outcome::In(METHOD.into())) };
             if !error.denied() {
                 return Err(self.gone(METHOD, &error));

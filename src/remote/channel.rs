@@ -56,10 +56,14 @@ pub struct Channel {
 }
 
 impl Channel {
+    pub(super) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
     /// Opens a session channel.
     pub(super) async fn open(transport: &Rc<Transport>) -> Result<Self, Error> {
         let open = |session: &ssh2::Session| ssh::channel_open_session(session, WINDOW, PACKET);
-        let opened = transport.exclusively(Step::Channel, "open", open).await?;
+        let opened = transport.exclusively(open).await?;
         let channel = opened.map_err(|error| {
             let refused = error.refused();
             let error = transport.failed(Step::Channel, "open", &error);

@@ -247,7 +247,7 @@ impl Client {
     async fn connected(&self, reactor: &Handle) -> Result<Session, Error> {
         self.supported()?;
         let Settings { host_name, user, port, .. } = &self.settings;
-        let verifier = self.trust.read(&self.name, *port)?;
+        let verifier = self.trust.read(host_name, *port)?;
         let mut steps = Steps::default();
         let mut clock = Instant::now();
         let mut lap = |step: &mut Duration| {
@@ -338,7 +338,7 @@ impl Client {
         session.method_pref(MethodType::HostKey, &verifier.preference()).map_err(failed)?;
         session.set_compress(self.settings.compression);
         let shake = |session: &ssh2::Session| Ok(session.clone().handshake()?);
-        let shaken = transport.exclusively(Step::Handshake, "key exchange", shake);
+        let shaken = transport.exclusively(shake);
         let within = self.timeouts.handshake;
         let shaken = transport.reactor().within(Deadline::after(within), shaken).await;
         let whom = || format!("{} port {}", self.settings.host_name, self.settings.port);

@@ -1,6 +1,6 @@
 //! A session that is logged in.
 
-use super::error::Error;
+use super::error::{Error, Step};
 use super::exec::Exec;
 use super::host_key::HostKey;
 use super::sftp::Sftp;
@@ -74,7 +74,7 @@ impl Session {
         Sftp::open(&self.transport).await
     }
 
-    /// From now on every operation fails when no byte has moved on the connection for so long, in either direction.
+    /// From now on whatever is waited for fails when no byte has moved on the connection for so long, in either direction.
     pub fn set_idle_timeout(&self, idle: Option<Duration>) {
         self.transport.set_idle(idle);
     }
@@ -90,6 +90,6 @@ impl Session {
     /// # Errors
     /// The goodbye could not be sent; the connection is ended nevertheless.
     pub async fn close(self) -> Result<(), Error> {
-        self.transport.disconnect().await
+        self.transport.attended(Step::Close, "goodbye", self.transport.disconnect()).await
     }
 }

@@ -10,7 +10,7 @@
 
 use super::error::{Error, Reason, Step};
 use crate::phase::End;
-use crate::reactor::{Deadline, Handle, Interest, Sleep, Source};
+use crate::reactor::{Deadline, Handle, Interest, Source};
 use crate::sys::ssh::{self, Channel, SshError, Traffic};
 use crate::sys::{self, Address, Shutdown};
 use ssh2::{BlockDirections, Session};
@@ -104,10 +104,9 @@ impl Transport {
         self.traffic.get()
     }
 
-    /// From now on an operation fails when no byte has moved for so long.
-    pub(super) fn set_idle(&self, idle: Option<Duration>) {
-        self.idle.set(idle);
-        self.moved_at.set(now());
+    /// From now on what a user waits for fails when no byte has moved for so long. Returns what was set before.
+    pub(super) fn set_idle(&self, idle: Option<Duration>) -> Option<Duration> {
+        self.idle.replace(idle)
     }
 
     /// Makes a call until it does not say `EAGAIN`. `what` is what it does, for messages.
@@ -118,15 +117,13 @@ impl Transport {
         what: &str,
         mut call: impl FnMut(&Session) -> Result<T, SshError>,
     ) -> Result<T, Error> {
-        self.attempt(way, step, what, &mut call).await?.map_err(|e| self.failed(step, what, &e))
+        self.attempt(way, &mut call).await?.map_err(|e| self.failed(step, what, &e))
     }
 
-    /// The same, and what libssh2 says of a failure is the caller's to judge. The outer error: the session is broken, or idle.
-    pub(super) async fn attempt<T>(
+    /// The same, and what libssh2 says of a failure is the caller's to judge. The outer error: the session is broken.
+    async fn attempt<T>(
         &self,
         way: Way,
-        step: Step,
-        what: &str,
         call: &mut impl FnMut(&Session) -> Result<T, SshError>,
     ) -> Result<Result<T, SshError>, Error> {
         let operation = Operation::begin(self);
@@ -142,24 +139,19 @@ impl Transport {
                 }
             }
             operation.note();
-            if self.wait(self.progress.get()).await.is_err() {
-                let idle = self.idle.get().unwrap_or_default();
-                return Err(Error::timed_out(step, format_args!("{what}: nothing came"), idle));
-            }
+            self.wait(self.progress.get()).await;
         }
     }
 
     /// The same for a call whose state the session has only once: one of them at a time, and none given up in the middle.
     pub(super) async fn exclusively<T>(
         &self,
-        step: Step,
-        what: &str,
         mut call: impl FnMut(&Session) -> Result<T, SshError>,
     ) -> Result<Result<T, SshError>, Error> {
         poll_fn(|cx| if self.held.get() { self.queue(cx) } else { Poll::Ready(()) }).await;
         self.held.set(true);
         let held = Held(self);
-        let done = self.attempt(Way::Receive, step, what, &mut call).await;
+        let done = self.attempt(Way::Receive, &mut call).await;
         std::mem::forget(held);
         self.held.set(false);
         self.wake();
@@ -231,8 +223,8 @@ impl Transport {
         Poll::Pending
     }
 
-    /// Waits until a call is worth another try. The error: for too long no byte has moved.
-    async fn wait(&self, seen: u64) -> Result<(), ()> {
+    /// Waits until a call is worth another try.
+    async fn wait(&self, seen: u64) {
         let (interest, stall) = match self.session.block_directions() {
             BlockDirections::Inbound => (Interest::Read, None),
             BlockDirections::Outbound => (Interest::Write, None),
@@ -241,26 +233,43 @@ impl Transport {
         };
         let mut ready = pin!(self.socket.ready(interest));
         let mut stalled = pin!(self.reactor().sleep(Deadline::after_or_never(stall)));
-        let mut idle = pin!(self.idle_sleep());
         poll_fn(|cx| {
-            if self.progress.get() != seen
+            let go_on = self.progress.get() != seen
                 || ready.as_mut().poll(cx).is_ready()
-                || stalled.as_mut().poll(cx).is_ready()
-            {
-                return Poll::Ready(Ok(()));
-            }
-            if idle.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Err(()));
-            }
-            self.queue(cx)
+                || stalled.as_mut().poll(cx).is_ready();
+            if go_on { Poll::Ready(()) } else { self.queue(cx) }
+        })
+        .await;
+    }
+
+    /// Something that a user waits for: it fails when no byte has moved for too long.
+    pub(super) async fn attended<T>(
+        &self,
+        step: Step,
+        what: &str,
+        future: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let mut future = pin!(future);
+        let mut silent = pin!(self.silent(now()));
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Pending => silent.as_mut().poll(cx).map(|idle| {
+                Err(Error::timed_out(step, format_args!("{what}: the connection is silent"), idle))
+            }),
+            done => done,
         })
         .await
     }
 
-    fn idle_sleep(&self) -> Sleep {
-        let still = now().saturating_sub(self.moved_at.get());
-        let left = self.idle.get().map(|idle| idle.saturating_sub(still));
-        self.reactor().sleep(Deadline::after_or_never(left))
+    /// Ends when no byte has moved for the idle time, from a moment on.
+    async fn silent(&self, since: Duration) -> Duration {
+        loop {
+            let Some(idle) = self.idle.get() else { return std::future::pending().await };
+            let still = now().saturating_sub(self.moved_at.get().max(since));
+            if still >= idle {
+                return idle;
+            }
+            self.reactor().sleep(Deadline::after(idle - still)).await;
+        }
     }
 
     /// A failure in words; a connection that is gone is gone for all.

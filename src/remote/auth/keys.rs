@@ -4,7 +4,7 @@ use super::{Login, Outcome};
 use crate::remote::agent::{Identity, RSA_SHA2_256, RSA_SHA2_512};
 use crate::remote::agent_socket::AgentSocket;
 use crate::remote::credentials::{Key, PASSWORDS};
-use crate::remote::error::{Error, Step};
+use crate::remote::error::Error;
 use crate::remote::key_file::{Algorithm, KeyError, KeyFile};
 use crate::remote::secret::Secret;
 use crate::sys::ssh::{self, Signing, SshError};
@@ -195,7 +195,7 @@ impl Login<'_> {
                 passphrase.as_deref(),
             )
         };
-        let done = self.transport.exclusively(Step::Auth, "publickey", call).await;
+        let done = self.transport.exclusively(call).await;
         if let Some(passphrase) = passphrase {
             crate::sys::zero(&mut passphrase.into_bytes());
         }
@@ -214,7 +214,7 @@ impl Login<'_> {
             let done = ssh::userauth_publickey(session, &user, public, &mut sign);
             if *asked.borrow() { Ok(()) } else { done }
         };
-        self.transport.exclusively(Step::Auth, "publickey", call).await
+        self.transport.exclusively(call).await
     }
 
     /// By a key of the agent's: the agent signs, and we wait for it as for the server.
@@ -239,7 +239,7 @@ impl Login<'_> {
                 let done = ssh::userauth_publickey(session, &user, &identity.blob, &mut sign);
                 message.map_or_else(|| done.map(|()| Stage::Done), |bytes| Ok(Stage::Sign(bytes)))
             };
-            let stage = self.transport.exclusively(Step::Auth, "publickey", call).await?;
+            let stage = self.transport.exclusively(call).await?;
             match stage {
                 Err(error) => return Ok(Err(Some(error))),
                 Ok(Stage::Done) => return Ok(Ok(())),

@@ -41,6 +41,10 @@ pub(super) struct Line {
 impl Sftp {
     /// Opens a channel and asks for the subsystem.
     pub(in crate::remote) async fn open(transport: &Rc<Transport>) -> Result<Self, Error> {
+        transport.attended(Step::Sftp, "sftp", Self::opened(transport)).await
+    }
+
+    async fn opened(transport: &Rc<Transport>) -> Result<Self, Error> {
         let channel = Channel::open(transport).await?;
         channel.start("subsystem", Some(b"sftp")).await.map_err(|error| match error.reason() {
             Reason::Refused => error.hint("the server has no sftp (Subsystem of sshd_config(5))"),
@@ -69,7 +73,7 @@ impl Sftp {
     /// A connection that is gone.
     pub async fn close(self) -> Result<(), Error> {
         let line = Rc::clone(&self.line);
-        line.flushed().await?;
+        line.channel.transport().attended(Step::Sftp, "the end", line.flushed()).await?;
         drop(self);
         // The task lets go of the channel when it hears of the stop.
         poll_fn(|cx| if Rc::strong_count(&line) == 1 { Poll::Ready(()) } else { line.wait(cx) })

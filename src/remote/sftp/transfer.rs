@@ -255,7 +255,7 @@ impl Source {
     }
 }
 
-/// From an open file there to here, in order. Requests double from one on, so that a small file is not asked for 64 times.
+/// From an open file there to here, in order. Requests double, so that a small file is not asked for 64 times.
 async fn receive(
     line: &Line,
     source: &Source,
@@ -265,15 +265,19 @@ async fn receive(
     let Some(handle) = source.file.handle() else { return Err(unfit()) };
     let (chunk, size) = (line.read_size.get(), source.size());
     let most = (UNDER_WAY / chunk as usize).max(1);
-    let (mut asked, mut got, mut at_a_time) = (0, 0, 1);
+    // From two on: a small file takes one request for its bytes and one to learn of its end.
+    let (mut asked, mut got, mut at_a_time) = (0, 0, 2);
     let mut under_way = UnderWay::new(line);
     loop {
-        // Beyond the size that was told one request is enough to learn of the end.
+        // No further than the size that was told, and one request beyond it.
         while under_way.len() < at_a_time
             && (size.is_none_or(|size| asked <= size) || under_way.len() == 0)
         {
-            under_way.push(Request::Read { handle, offset: asked, len: chunk }, (asked, chunk))?;
-            asked += u64::from(chunk);
+            let left = size.map_or(u64::MAX, |size| size.saturating_sub(asked));
+            let len =
+                if left == 0 { chunk } else { chunk.min(u32::try_from(left).unwrap_or(u32::MAX)) };
+            under_way.push(Request::Read { handle, offset: asked, len }, (asked, len))?;
+            asked += u64::from(len);
         }
         let Some(reply) = under_way.next().await else { return Err(unfit()) };
         match reply? {

@@ -172,8 +172,10 @@ unsafe extern "C" fn signed(
 ) -> c_int {
     // SAFETY: libssh2 passes the message that it has just built, alive until the callback returns.
     let message = unsafe { std::slice::from_raw_parts(message, message_len) };
-    // SAFETY: the context is the address of userauth_publickey's reference, which outlives its call.
-    let sign = unsafe { &mut *(*context).cast::<&mut dyn FnMut(&[u8]) -> Signing>() };
+    // SAFETY: libssh2 passes the pointer that userauth_publickey gave it.
+    let sign = unsafe { *context }.cast::<&mut dyn FnMut(&[u8]) -> Signing>();
+    // SAFETY: behind it is that call's reference, which outlives the call.
+    let sign = unsafe { &mut *sign };
     // Nothing may unwind into C.
     match catch_unwind(AssertUnwindSafe(|| sign(message))) {
         Ok(Signing::Signed(bytes)) => {
@@ -181,8 +183,10 @@ unsafe extern "C" fn signed(
             if copy.is_null() {
                 return raw::LIBSSH2_ERROR_ALLOC;
             }
-            // SAFETY: libssh2 passes two places of its own for just this.
-            unsafe { (*signature, *signature_len) = (copy, bytes.len()) };
+            // SAFETY: libssh2 passes a place of its own for just this.
+            unsafe { *signature = copy };
+            // SAFETY: and one for its length.
+            unsafe { *signature_len = bytes.len() };
             0
         }
         Ok(Signing::Again) => raw::LIBSSH2_ERROR_EAGAIN,
@@ -250,28 +254,33 @@ extern "C" fn questioned(
     context: *mut *mut c_void,
 ) {
     let count = usize::try_from(count).unwrap_or(0);
+    // A server that only has something to say asks nothing, and libssh2 passes null.
+    let asks = count > 0 && !prompts.is_null() && !responses.is_null();
+    // SAFETY: libssh2 passes `count` prompts, alive until the callback returns.
+    let prompts = if asks { unsafe { std::slice::from_raw_parts(prompts, count) } } else { &[] };
+    let responses = if asks {
+        // SAFETY: and room for as many responses, which nobody else looks at meanwhile.
+        unsafe { std::slice::from_raw_parts_mut(responses, count) }
+    } else {
+        &mut []
+    };
+    let question = |prompt: &raw::LIBSSH2_USERAUTH_KBDINT_PROMPT| {
+        let len = c_int::try_from(prompt.length).unwrap_or(0);
+        Prompt { text: text(prompt.text, len), echo: prompt.echo != 0 }
+    };
+    let questions: Vec<Prompt> = prompts.iter().map(question).collect();
     let (name, instruction) =
         (text(name.cast(), name_len), text(instruction.cast(), instruction_len));
-    let questions: Vec<Prompt> = (0..count)
-        .map(|i| {
-            // SAFETY: libssh2 passes `count` prompts.
-            let prompt = unsafe { &*prompts.add(i) };
-            let len = c_int::try_from(prompt.length).unwrap_or(0);
-            Prompt { text: text(prompt.text, len), echo: prompt.echo != 0 }
-        })
-        .collect();
-    // SAFETY: the context is the address of the reference in userauth_keyboard_interactive, which outlives its call.
-    let answer = unsafe { &mut *(*context).cast::<Answer<'_>>() };
+    // SAFETY: libssh2 passes the session's word, which userauth_keyboard_interactive has set.
+    let answer = unsafe { *context }.cast::<Answer<'_>>();
+    // SAFETY: behind it is that call's reference, which outlives the call.
+    let answer = unsafe { &mut *answer };
     // Nothing may unwind into C; a question without an answer is answered with nothing.
     let answers = catch_unwind(AssertUnwindSafe(|| answer(&name, &instruction, &questions)));
-    for (i, mut bytes) in answers.unwrap_or_default().into_iter().take(count).enumerate() {
-        let copy = malloced(&bytes);
-        let length = if copy.is_null() { 0 } else { bytes.len() as c_uint };
-        super::super::zero(&mut bytes);
-        // SAFETY: libssh2 passes room for `count` responses, and frees each text.
-        unsafe { (*responses.add(i)).text = copy.cast() };
-        // SAFETY: the same room.
-        unsafe { (*responses.add(i)).length = length };
+    for (response, mut bytes) in responses.iter_mut().zip(answers.unwrap_or_default()) {
+        response.text = malloced(&bytes).cast();
+        response.length = if response.text.is_null() { 0 } else { bytes.len() as c_uint };
+        crate::sys::zero(&mut bytes);
     }
 }
 

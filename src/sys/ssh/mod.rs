@@ -145,11 +145,11 @@ type Generic = unsafe extern "C" fn();
 /// Has libssh2 receive and send through calls of ours, which count. One session's data can then be told to have come
 /// even when libssh2 was asked for another channel.
 pub fn count_traffic(session: &Session) {
-    // SAFETY: function pointers of one size; libssh2 calls each by the kind that it is set as, with just this signature
-    // (LIBSSH2_RECV_FUNC and LIBSSH2_SEND_FUNC in libssh2.h).
-    let (receive, send): (Generic, Generic) = unsafe {
-        (std::mem::transmute::<Recv, _>(counted_recv), std::mem::transmute::<Send, _>(counted_send))
-    };
+    // SAFETY: a function pointer stays one; libssh2 calls it by the kind that it is set as, with just the signature that
+    // it had (LIBSSH2_RECV_FUNC in libssh2.h).
+    let receive = unsafe { std::mem::transmute::<Recv, Generic>(counted_recv) };
+    // SAFETY: the same (LIBSSH2_SEND_FUNC in libssh2.h).
+    let send = unsafe { std::mem::transmute::<Send, Generic>(counted_send) };
     for (kind, callback) in [(CALLBACK_RECV, receive), (CALLBACK_SEND, send)] {
         // SAFETY: the session is alive and locked; the functions live as long as the program.
         with(session, |raw| unsafe { libssh2_session_callback_set2(raw, kind, Some(callback)) });
