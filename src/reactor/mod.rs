@@ -161,6 +161,7 @@ impl Drop for Reactor {
     fn drop(&mut self) {
         // They hold handles: without this, a future that never ends would keep the reactor, and so itself.
         self.0.0.over.set(true);
+        self.0.0.woken.close();
         let tasks = self.0.0.tasks.take();
         drop(tasks);
     }

@@ -16,7 +16,8 @@ pub(super) const MAIN: Id = Id::LISTENER;
 /// Within the reactor's own thread a wake is a push. Another thread may find the reactor asleep: then it writes to the
 /// event counter that the reactor waits for.
 pub(super) struct Woken {
-    list: Mutex<Vec<Arc<One>>>,
+    /// `None`: the reactor is gone.
+    list: Mutex<Option<Vec<Arc<One>>>>,
     /// The reactor is about to wait, or waits.
     parked: AtomicBool,
     counter: OwnedFd,
@@ -25,7 +26,7 @@ pub(super) struct Woken {
 impl Woken {
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
-            list: Mutex::default(),
+            list: Mutex::new(Some(Vec::new())),
             parked: AtomicBool::new(false),
             counter: sys::eventfd()?,
         })
@@ -37,7 +38,7 @@ impl Woken {
 
     /// Takes the list; whoever is woken from now on comes into the next one.
     pub(super) fn take(&self) -> Vec<Id> {
-        let list = std::mem::take(&mut *self.list());
+        let list = self.list().as_mut().map(std::mem::take).unwrap_or_default();
         let id = |one: Arc<One>| {
             // Before it is polled: a wake during the poll counts.
             one.queued.store(false, SeqCst);
@@ -50,7 +51,13 @@ impl Woken {
     pub(super) fn park(&self) -> bool {
         // First the flag, then the look: a wake in between writes to the counter, and the wait returns at once.
         self.parked.store(true, SeqCst);
-        self.list().is_empty()
+        self.list().as_ref().is_none_or(Vec::is_empty)
+    }
+
+    /// Nobody is woken any more. Wakers hold this list, so a waker left in it would keep both.
+    pub(super) fn close(&self) {
+        let list = self.list().take();
+        drop(list);
     }
 
     pub(super) fn unpark(&self) {
@@ -64,7 +71,10 @@ impl Woken {
     }
 
     fn push(&self, one: &Arc<One>) {
-        self.list().push(Arc::clone(one));
+        match &mut *self.list() {
+            Some(list) => list.push(Arc::clone(one)),
+            None => return,
+        }
         if self.parked.swap(false, SeqCst) {
             // EAGAIN: the counter is full, which wakes as well.
             let _ = sys::eventfd_write(&self.counter);
@@ -72,7 +82,7 @@ impl Woken {
     }
 
     /// A panic elsewhere leaves the list whole: each change to it is one call.
-    fn list(&self) -> MutexGuard<'_, Vec<Arc<One>>> {
+    fn list(&self) -> MutexGuard<'_, Option<Vec<Arc<One>>>> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
