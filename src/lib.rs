@@ -47,13 +47,15 @@
 //!
 //! ```text
 //! 5  cli/           one file per command; one table of flags makes parser and help
-//! 4  lab/           compare: runs models as child processes and shows what they did
+//! 4  lab/           compare: runs models as child processes; sshd: a real SSH server of one's own
 //! 3  socketserver/  request handlers over TCP, UDP, Unix  x  threads, pool, fork, ...
 //!    client/        the line client (the notes' `>>:`), the load generator
+//!    remote/        SSH: session, host keys, login, commands, files (feature `remote`)
 //! 2  model/         how ONE flow of control waits and copies: a file per I/O model
 //!    concurrency/   WHO runs it: one, threads, pool, fork, prefork, reuseport
 //! 1  net/           endpoint, listener, datagrams, connections, slab with generations, drain
 //!    phase/         wait and copy: observer, recorder, histogram, report
+//!    reactor/       futures on our own epoll: executor, readiness, timers
 //!    service.rs     what a server answers;  stop.rs how it ends;  failure.rs, json.rs
 //! 0  sys/           every unsafe line; one wrapper per system call
 //! ```
