@@ -26,6 +26,12 @@ impl Failure {
         self
     }
 
+    /// The kind of errno.
+    #[must_use]
+    pub fn kind(&self) -> io::ErrorKind {
+        self.source.kind()
+    }
+
     /// The errno.
     #[must_use]
     pub fn errno(&self) -> Option<i32> {

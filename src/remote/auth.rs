@@ -35,7 +35,7 @@ pub(super) struct Login<'a> {
     /// What was tried and what came of it, for the message.
     tried: Vec<String>,
     /// Keys that need not be tried again.
-    used: HashSet<String>,
+    used: HashSet<Vec<u8>>,
     /// Failures with keys that the server has counted.
     refusals: usize,
     passwords: usize,

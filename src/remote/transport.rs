@@ -8,11 +8,14 @@
 //! part must be sent to its end by the call that began it: a future that is dropped there leaves a session that cannot go on
 //! ([`Reason::Abandoned`]).
 
+mod guards;
+
 use super::error::{Error, Reason, Step};
 use crate::phase::End;
 use crate::reactor::{Deadline, Handle, Interest, Source};
 use crate::sys::ssh::{self, Channel, SshError, Traffic};
 use crate::sys::{self, Address, Shutdown};
+use guards::{Closing, Held, Operation};
 use ssh2::{BlockDirections, Session};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -325,85 +328,6 @@ impl Drop for Transport {
             let _ = orphan.free();
         }
         self.reactor().observer().closed(self.socket.id(), End::Served);
-    }
-}
-
-/// A channel on its way out, and where it goes when the way is cut short.
-struct Closing {
-    channel: Option<Channel>,
-    transport: Rc<Transport>,
-}
-
-impl Closing {
-    async fn drive(&mut self) -> Result<(), Error> {
-        let transport = Rc::clone(&self.transport);
-        let channel = &mut self.channel;
-        let free = |_: &Session| {
-            let Some(taken) = channel.take() else { return Ok(()) };
-            taken.free().map_err(|(back, error)| {
-                *channel = Some(back);
-                error
-            })
-        };
-        transport.drive(Way::Send, Step::Close, "channel", free).await
-    }
-}
-
-impl Drop for Closing {
-    fn drop(&mut self) {
-        self.transport.orphans.borrow_mut().extend(self.channel.take());
-    }
-}
-
-/// One operation, which may have a packet of its own sent in part.
-struct Operation<'a> {
-    transport: &'a Transport,
-    number: u64,
-}
-
-impl<'a> Operation<'a> {
-    fn begin(transport: &'a Transport) -> Self {
-        let number = transport.operations.get() + 1;
-        transport.operations.set(number);
-        Self { transport, number }
-    }
-
-    /// It said `EAGAIN`: is there a packet of which a part is sent, and is it this one's?
-    fn note(&self) {
-        let outbound = matches!(
-            self.transport.session.block_directions(),
-            BlockDirections::Outbound | BlockDirections::Both
-        );
-        let sending = &self.transport.sending;
-        match sending.get() {
-            _ if !outbound => sending.set(None),
-            None => sending.set(Some(self.number)),
-            Some(_) => {}
-        }
-    }
-
-    /// It has come to its end.
-    fn end(self) {
-        if self.transport.sending.get() == Some(self.number) {
-            self.transport.sending.set(None);
-        }
-    }
-}
-
-impl Drop for Operation<'_> {
-    fn drop(&mut self) {
-        if self.transport.sending.get() == Some(self.number) {
-            self.transport.abandon("in the middle of a packet");
-        }
-    }
-}
-
-/// An operation that the session knows only one of, while it goes on.
-struct Held<'a>(&'a Transport);
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.0.abandon("between question and answer");
     }
 }
 

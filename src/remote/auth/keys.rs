@@ -5,12 +5,12 @@ use crate::remote::agent::{Identity, RSA_SHA2_256, RSA_SHA2_512};
 use crate::remote::agent_socket::AgentSocket;
 use crate::remote::credentials::{Key, PASSWORDS};
 use crate::remote::error::Error;
-use crate::remote::key_file::{Algorithm, KeyError, KeyFile};
+use crate::remote::key_file::{self, Algorithm, KeyError, KeyFile};
 use crate::remote::secret::Secret;
 use crate::sys::ssh::{self, Signing, SshError};
 use std::cell::RefCell;
 use std::ffi::CString;
-use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -28,7 +28,16 @@ enum Candidate {
 }
 
 impl Candidate {
-    /// For messages, and to know it again.
+    /// To know it again: agents hold many keys under one comment.
+    fn identity(&self) -> Vec<u8> {
+        match self {
+            Self::File(path, _) => path.as_os_str().as_bytes().to_vec(),
+            Self::Memory(key) => key.public().unwrap_or_default().to_vec(),
+            Self::Agent(identity) => identity.blob.clone(),
+        }
+    }
+
+    /// For messages.
     fn name(&self) -> String {
         match self {
             Self::File(path, _) => path.display().to_string(),
@@ -53,7 +62,7 @@ impl Login<'_> {
         let candidates = self.candidates(agent.as_mut()).await;
         for candidate in candidates {
             let name = candidate.name();
-            if self.used.contains(&name) {
+            if self.used.contains(&candidate.identity()) {
                 continue;
             }
             if self.refusals >= REFUSALS {
@@ -68,7 +77,7 @@ impl Login<'_> {
                 Candidate::File(path, key) => self.by_key(key, Some(path), &name).await?,
                 Candidate::Memory(key) => self.by_key(key, None, &name).await?,
             };
-            self.used.insert(name.clone());
+            self.used.insert(candidate.identity());
             let Err(error) = done else { return Ok(Outcome::In(format!("publickey {name}"))) };
             let Some(error) = error else { continue };
             if !error.denied() {
@@ -115,23 +124,29 @@ impl Login<'_> {
         };
         let (mut named, mut usual) = (Vec::new(), Vec::new());
         for key in &self.credentials.keys {
-            let (list, candidate) = match key {
-                Key::Memory(key) => (&mut named, Candidate::Memory(Rc::clone(key))),
-                Key::File { path, named: is_named } => {
-                    let key = match KeyFile::read(path) {
-                        Ok(key) => Rc::new(key),
-                        Err(error) => {
-                            if *is_named || !is_missing(&error) {
-                                self.tried.push(error.to_string());
-                            }
-                            continue;
-                        }
-                    };
-                    let list = if *is_named { &mut named } else { &mut usual };
-                    (list, Candidate::File(path.clone(), key))
+            match key {
+                Key::Memory(key) => {
+                    named.push(in_agent(Candidate::Memory(Rc::clone(key)), &mut held))
                 }
-            };
-            list.push(in_agent(candidate, &mut held));
+                Key::File { path, named: is_named } => {
+                    let list = if *is_named { &mut named } else { &mut usual };
+                    // A key that the agent holds needs no private file, and a FIDO key has none that is of use here.
+                    let public = key_file::public_half(path);
+                    let place = held.iter().position(|held| public.as_ref() == Some(&held.blob));
+                    if let Some(place) = place {
+                        list.push(Candidate::Agent(held.remove(place)));
+                        continue;
+                    }
+                    match KeyFile::read(path) {
+                        Ok(key) => list
+                            .push(in_agent(Candidate::File(path.clone(), Rc::new(key)), &mut held)),
+                        Err(error) if *is_named || is_news(&error) => {
+                            self.tried.push(error.to_string())
+                        }
+                        Err(_) => {}
+                    }
+                }
+            }
         }
         if !self.credentials.identities_only {
             named.extend(held.into_iter().map(Candidate::Agent));
@@ -294,9 +309,14 @@ fn in_agent(candidate: Candidate, held: &mut Vec<Identity>) -> Candidate {
     place.map_or(candidate, |place| Candidate::Agent(held.remove(place)))
 }
 
-fn is_missing(error: &KeyError) -> bool {
-    let KeyError::Failed(failure) = error else { return false };
-    failure.errno() == io::Error::from_raw_os_error(libc::ENOENT).raw_os_error()
+/// Whether a usual key file that cannot be used is worth a word: not one that is not there, nor one of a kind that works
+/// through the agent only.
+fn is_news(error: &KeyError) -> bool {
+    match error {
+        KeyError::Failed(failure) => failure.kind() != std::io::ErrorKind::NotFound,
+        KeyError::Unsupported(_) => false,
+        _ => true,
+    }
 }
 
 /// The algorithm in the bytes to sign (RFC 4252 section 7): session id, type, user, service, "publickey", true, algorithm.
