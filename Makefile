@@ -5,6 +5,7 @@
 ADDR ?= 127.0.0.1:8080
 ARGS ?=
 FEATURES ?=
+CASES ?= 1000000
 PREFIX ?= /usr/local
 
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
@@ -48,6 +49,16 @@ can-trace:
 	@.ci/deps strace
 	@strace -o /dev/null true 2>/dev/null || { echo 'strace: ptrace is refused here (a container needs CAP_SYS_PTRACE, a machine kernel.yama.ptrace_scope < 3)' >&2; exit 1; }
 
+# A rule of its own name goes before the pattern.
+ifdef HOST
+run-remote: build ## the notes' last chapter on a private sshd of its own, or df on HOST=, with both phases (HOST=, ARGS=)
+	@exec '$(BIN)' remote exec --phases $(ARGS) '$(HOST)' -- df
+else
+run-remote: build
+	@.ci/deps sshd ssh
+	@exec '$(BIN)' remote demo $(ARGS)
+endif
+
 client: build ## talk to the server on ADDR: a line in, its reply out (ADDR=)
 	@exec '$(BIN)' client $(ADDR) $(ARGS)
 
@@ -56,8 +67,12 @@ client: build ## talk to the server on ADDR: a line in, its reply out (ADDR=)
 test: ## the tests, under 5 minutes on two cores (ARGS='--test NAME')
 	$(call with,strace python3 $(peers)) cargo test --profile tests --locked --no-fail-fast $(FEATURES) $(ARGS)
 
-test-all: ## the same and the long ones
+test-all: ## the same and the long ones, and the program without its remote
 	@$(MAKE) --no-print-directory test WAITCOPY_LONG=1
+	@$(MAKE) --no-print-directory test FEATURES=--no-default-features ARGS='--test cli'
+
+fuzz: ## a million cases for each property of the parsers (CASES=), some minutes
+	$(call with) env WAITCOPY_FUZZ_CASES=$(CASES) cargo test --profile tests --locked --test fuzz_sftp --test known_hosts -- $(ARGS)
 
 bench: ## paired measurements beside Python's socketserver, 5 minutes (ARGS='-- pool threads reuseport fork idle')
 	$(call with,python3) cargo bench --locked --bench paired $(ARGS)
@@ -65,6 +80,7 @@ bench: ## paired measurements beside Python's socketserver, 5 minutes (ARGS='-- 
 lint: ## rustfmt, clippy and rustdoc; warnings are errors
 	$(call with,lint) cargo fmt --check
 	$(call with,lint) cargo clippy --all-targets --locked -- -D warnings
+	$(call with,lint) cargo clippy --all-targets --no-default-features --locked -- -D warnings
 	$(call with,lint) env RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
 
 clean: ## remove everything built
@@ -80,4 +96,4 @@ $(BIN):
 	@$(MAKE) --no-print-directory build
 
 FORCE:
-.PHONY: help deps build run can-trace client test test-all bench lint clean install FORCE
+.PHONY: help deps build run run-remote can-trace client test test-all fuzz bench lint clean install FORCE

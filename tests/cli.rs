@@ -138,3 +138,10 @@ fn the_readme_shows_a_table_of_this_catalogue() {
         assert_eq!(rows.filter(|row| row.contains('%')).count(), 2, "{model}");
     }
 }
+
+#[cfg(not(feature = "remote"))]
+#[test]
+fn without_its_feature_remote_says_how_to_get_it() {
+    let mut command = Command::new(WAITCOPY);
+    assert_refused(command.args(["remote", "exec", "host", "--", "df"]), 69, "remote: not built in");
+}

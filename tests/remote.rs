@@ -1,4 +1,5 @@
 //! The remote against a real sshd: log in, run, copy.
+#![cfg(feature = "remote")]
 
 #[path = "support/ssh.rs"]
 mod ssh;

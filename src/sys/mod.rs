@@ -65,7 +65,7 @@ pub use random::getrandom;
 pub use rlimit::{Limit, getrlimit, setrlimit};
 pub use select::{FD_SETSIZE, FdSet, OverLimit, select};
 pub use signal::{
-    Mask, SIGALRM, SIGINT, SIGKILL, SIGTERM, SIGUSR1, Signal, block_signals, exit_at_once,
+    Mask, SIGALRM, SIGCONT, SIGINT, SIGKILL, SIGSTOP, SIGTERM, SIGUSR1, Signal, block_signals, exit_at_once,
     ignore_signal, on_signal, raise, restore_signals, setitimer,
 };
 pub use socket::{

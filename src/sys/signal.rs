@@ -15,6 +15,10 @@ pub const SIGINT: Signal = libc::SIGINT;
 pub const SIGTERM: Signal = libc::SIGTERM;
 /// Cannot be caught.
 pub const SIGKILL: Signal = libc::SIGKILL;
+/// Stops a process until [`SIGCONT`]; cannot be caught.
+pub const SIGSTOP: Signal = libc::SIGSTOP;
+/// Lets a stopped process go on.
+pub const SIGCONT: Signal = libc::SIGCONT;
 /// For the user; here it only interrupts.
 pub const SIGUSR1: Signal = libc::SIGUSR1;
 

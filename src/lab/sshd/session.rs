@@ -47,7 +47,7 @@ impl Session {
     /// SIGCONT to all of them.
     pub fn resume(self) {
         for process in self.processes() {
-            signal(process, libc::SIGCONT);
+            signal(process, sys::SIGCONT);
         }
     }
 
@@ -55,14 +55,14 @@ impl Session {
     pub fn kill(self) {
         self.stop();
         for process in self.processes() {
-            signal(process, libc::SIGKILL);
+            signal(process, sys::SIGKILL);
         }
     }
 }
 
 /// Stops a process, then its children: a stopped one makes no more of them.
 fn halt(process: u32) {
-    signal(process, libc::SIGSTOP);
+    signal(process, sys::SIGSTOP);
     let start = Instant::now();
     // The signal is on its way when kill(2) returns, and no event says that it has come.
     while state(process).is_some_and(|state| !"TZX".contains(state)) && start.elapsed() < PATIENCE {
