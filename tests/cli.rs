@@ -106,7 +106,7 @@ fn the_program_lists_the_models_that_are_tested_here() {
 fn every_command_explains_itself() {
     watchdog(PATIENCE, || {
         let overview = printed(&["--help"]);
-        let commands = ["serve", "client", "compare", "models", "doctor"];
+        let commands = ["serve", "client", "compare", "remote", "models", "doctor"];
         for command in commands {
             let usage = format!("waitcopy {command} ");
             assert!(overview.contains(&usage), "{overview}");
@@ -143,5 +143,9 @@ fn the_readme_shows_a_table_of_this_catalogue() {
 #[test]
 fn without_its_feature_remote_says_how_to_get_it() {
     let mut command = Command::new(WAITCOPY);
-    assert_refused(command.args(["remote", "exec", "host", "--", "df"]), 69, "remote: not built in");
+    assert_refused(
+        command.args(["remote", "exec", "host", "--", "df"]),
+        69,
+        "remote: not built in",
+    );
 }

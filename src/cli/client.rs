@@ -10,7 +10,8 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
-    let endpoints = endpoints(parsed, parsed.operands.first().map(String::as_str))?;
+    let address = parsed.texts().map_err(Exit::usage)?.first().copied();
+    let endpoints = endpoints(parsed, address)?;
     let timeout = parsed.duration("timeout").map_err(Exit::usage)?;
     let transport = endpoints[0].transport();
     if timeout.is_some() && transport.kind() == Kind::Stream {

@@ -67,10 +67,11 @@ pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
 }
 
 fn plan(parsed: &Parsed) -> Result<Plan, Exit> {
-    let models = if parsed.operands.is_empty() {
+    let names = parsed.texts().map_err(Exit::usage)?;
+    let models = if names.is_empty() {
         CATALOGUE.iter().collect()
     } else {
-        parsed.operands.iter().map(|name| find_model(name)).collect::<Result<_, _>>()?
+        names.into_iter().map(find_model).collect::<Result<_, _>>()?
     };
     let counts = parsed.value("connections").unwrap_or("1,32");
     let connections: Option<Vec<usize>> =

@@ -1,148 +1,67 @@
-//! The one table of commands and flags, and what is made from it: the parser and the help.
+//! What is made from the table of commands: the parser and the help.
 
+use super::table::{COMMANDS, DURATION};
 use crate::net::DEFAULT_ADDRESS;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// A command of the program.
+/// A command of the program, or a verb of one.
 #[derive(Debug)]
 pub(super) struct Command {
+    /// Its words: `serve`, `remote exec`.
     pub(super) name: &'static str,
     /// What follows the name: `MODEL [OPTIONS]`.
-    usage: &'static str,
-    about: &'static str,
+    pub(super) usage: &'static str,
+    pub(super) about: &'static str,
     /// Positional arguments at most.
-    operands: usize,
-    flags: &'static [Flag],
+    pub(super) operands: usize,
+    /// Flags, in groups that commands share.
+    pub(super) flags: &'static [&'static [Flag]],
     /// Lines under the flags.
-    notes: &'static str,
+    pub(super) notes: &'static str,
+    /// Its verbs, one of which must follow.
+    pub(super) verbs: &'static [Command],
+}
+
+impl Command {
+    fn flags(&self) -> impl Iterator<Item = &'static Flag> {
+        self.flags.iter().copied().flatten()
+    }
+
+    /// The verb of that name: `exec` of `remote exec`.
+    pub(super) fn verb(&self, name: &str) -> Option<&'static Command> {
+        self.verbs.iter().find(|verb| verb.verb_name() == name)
+    }
+
+    /// Its last word.
+    pub(super) fn verb_name(&self) -> &'static str {
+        self.name.rsplit(' ').next().unwrap_or(self.name)
+    }
 }
 
 /// A flag, with the name of its value if it takes one.
 #[derive(Debug)]
-struct Flag {
+pub(super) struct Flag {
     name: &'static str,
     value: Option<&'static str>,
     help: &'static str,
 }
 
-const fn switch(name: &'static str, help: &'static str) -> Flag {
+pub(super) const fn switch(name: &'static str, help: &'static str) -> Flag {
     Flag { name, value: None, help }
 }
 
-const fn option(name: &'static str, value: &'static str, help: &'static str) -> Flag {
+pub(super) const fn option(name: &'static str, value: &'static str, help: &'static str) -> Flag {
     Flag { name, value: Some(value), help }
 }
-
-const UDP: Flag = switch("udp", "datagrams instead of connections");
-const UNIX: Flag = option("unix", "PATH", "a Unix socket instead of TCP; @NAME is an abstract one");
-const UNIXGRAM: Flag = option("unixgram", "PATH", "the same for datagrams");
-const JSON: Flag = switch("json", "the result as JSON");
-const DURATION: &str = "A DURATION has a unit: 250us, 10ms, 2s, 1.5s, 3m.";
-
-/// Every command.
-pub(super) static COMMANDS: [Command; 5] = [
-    Command {
-        name: "serve",
-        usage: "MODEL [OPTIONS]",
-        about: "serve the notes' protocol by one I/O model ('waitcopy models' lists them)",
-        operands: 1,
-        flags: &[
-            option("listen", "ADDR", "where to listen; port 0 picks a free one [127.0.0.1:8080]"),
-            UDP,
-            UNIX,
-            UNIXGRAM,
-            option("service", "NAME", "what to answer: upper, echo, discard [upper]"),
-            option("buffer", "N", "bytes of one receive at most [1024]"),
-            option("backlog", "N", "connections that may wait to be accepted [1024]"),
-            option(
-                "max-connections",
-                "N",
-                "connections at most (reuseport: of each worker); more are refused and counted",
-            ),
-            option(
-                "idle-timeout",
-                "DURATION",
-                "close a connection on which no byte moves for so long",
-            ),
-            option(
-                "request-timeout",
-                "DURATION",
-                "a flow per connection: close it so long after its flow took it",
-            ),
-            option(
-                "workers",
-                "N",
-                "thread-pool, prefork: flows [64]; reuseport: flows [one per core]",
-            ),
-            option("queue", "N", "thread-pool: clients that may wait for a worker [as workers]"),
-            option(
-                "when-full",
-                "HOW",
-                "thread-pool, queue full: wait (in the backlog) or refuse [wait]",
-            ),
-            option("queue-timeout", "DURATION", "thread-pool: turn away who waits for so long"),
-            option("pause", "DURATION", "nonblocking only: sleep between two rounds"),
-            option("drain", "DURATION", "at a stop, time for what is in flight [10s]"),
-            switch("phases", "print a line per I/O: its wait, its copy"),
-            option("report", "FILE", "record the phases, write the figures to FILE as JSON"),
-        ],
-        notes: "The first line on standard output is 'listening on tcp ADDR' (or udp ADDR, unix PATH, unixgram PATH),\n\
-                once clients can connect. Not every model serves every transport: 'waitcopy models'.\n\
-                SIGTERM or ^C: stop accepting, answer what was received, close, print the summary;\n\
-                a second one ends at once.",
-    },
-    Command {
-        name: "client",
-        usage: "[ADDR] [OPTIONS]",
-        about: "the notes' client: send lines, print the replies",
-        operands: 1,
-        flags: &[
-            UDP,
-            UNIX,
-            UNIXGRAM,
-            option("timeout", "DURATION", "datagrams: give up on a reply after this time [2s]"),
-        ],
-        notes: "ADDR may be a host name; [127.0.0.1:8080]. Blank lines are skipped; end of file ends it.\n\
-                A lost datagram is said, and makes the exit status 1 at the end.",
-    },
-    Command {
-        name: "compare",
-        usage: "[MODEL...] [OPTIONS]",
-        about: "run models as real servers under real clients, and print one table",
-        operands: usize::MAX,
-        flags: &[
-            option("connections", "N,N", "how many clients, each count in turn [1,32]"),
-            option("duration", "DURATION", "of each measurement of the rate [1.5s]"),
-            option("size", "BYTES", "of each message [64]"),
-            JSON,
-        ],
-        notes: "Rates are measured with the recorder off, calls and phases in a shorter second pass with it on.",
-    },
-    Command {
-        name: "models",
-        usage: "[OPTIONS]",
-        about: "the catalogue: what blocks, who copies, which calls",
-        operands: 0,
-        flags: &[JSON, switch("names", "only the names, one a line")],
-        notes: "",
-    },
-    Command {
-        name: "doctor",
-        usage: "[OPTIONS]",
-        about: "what this machine can do, and what to do about what it cannot",
-        operands: 0,
-        flags: &[JSON],
-        notes: "",
-    },
-];
 
 /// What was typed, checked against the table.
 #[derive(Debug, Default)]
 pub(super) struct Parsed {
     flags: Vec<(&'static str, Option<String>)>,
-    pub(super) operands: Vec<String>,
+    /// As they were typed: names of files need not be UTF-8.
+    pub(super) operands: Vec<OsString>,
 }
 
 impl Parsed {
@@ -151,9 +70,23 @@ impl Parsed {
         self.flags.iter().any(|(flag, _)| *flag == name)
     }
 
+    /// The operands, where they must be text.
+    pub(super) fn texts(&self) -> Result<Vec<&str>, String> {
+        self.operands
+            .iter()
+            .map(|operand| operand.to_str().ok_or_else(|| not_text(operand)))
+            .collect()
+    }
+
+    /// All values given to a flag.
+    pub(super) fn values(&self, name: &str) -> impl Iterator<Item = &str> {
+        let given = self.flags.iter().filter(move |(flag, _)| *flag == name);
+        given.filter_map(|(_, value)| value.as_deref())
+    }
+
     /// The last value given to a flag.
     pub(super) fn value(&self, name: &str) -> Option<&str> {
-        self.flags.iter().rev().find(|(flag, _)| *flag == name)?.1.as_deref()
+        self.values(name).last()
     }
 
     /// The value as a number.
@@ -198,7 +131,7 @@ pub(super) fn parse(
             Arg::Long("help") => parsed.flags.push(("help", None)),
             Arg::Short(short) => return Err(unknown(command, &format!("-{short}"))),
             Arg::Long(name) => {
-                let flag = command.flags.iter().find(|flag| flag.name == name);
+                let flag = command.flags().find(|flag| flag.name == name);
                 let flag = flag.ok_or_else(|| unknown(command, &format!("--{name}")))?;
                 let value = match flag.value {
                     Some(what) => Some(text(parser.value().map_err(|_| {
@@ -209,7 +142,7 @@ pub(super) fn parse(
                 parsed.flags.push((flag.name, value));
             }
             Arg::Value(operand) if parsed.operands.len() < command.operands => {
-                parsed.operands.push(text(operand)?);
+                parsed.operands.push(operand);
             }
             Arg::Value(operand) => {
                 let operand = operand.to_string_lossy();
@@ -221,11 +154,17 @@ pub(super) fn parse(
 }
 
 fn text(argument: OsString) -> Result<String, String> {
-    argument.into_string().map_err(|raw| format!("{} is not UTF-8", raw.to_string_lossy()))
+    argument.into_string().map_err(|raw| not_text(&raw))
+}
+
+fn not_text(argument: &OsStr) -> String {
+    format!("{} is not UTF-8", argument.to_string_lossy().escape_debug())
 }
 
 fn unknown(command: &Command, flag: &str) -> String {
-    format!("{} has no flag '{flag}'; {}", command.name, see(command))
+    let meant =
+        if command.usage.contains(" -- ") { "; a command's own flags stand behind --" } else { "" };
+    format!("{} has no flag '{flag}'{meant}; {}", command.name, see(command))
 }
 
 fn see(command: &Command) -> String {
@@ -254,17 +193,24 @@ pub(super) fn overview() -> String {
 /// `waitcopy COMMAND --help`.
 pub(super) fn help(command: &Command) -> String {
     let mut text = format!("waitcopy {} {}\n{}\n", command.name, command.usage, command.about);
-    if !command.flags.is_empty() {
+    if !command.verbs.is_empty() {
         text.push('\n');
     }
-    for flag in command.flags {
-        let name = match flag.value {
-            Some(value) => format!("--{} {value}", flag.name),
-            None => format!("--{}", flag.name),
-        };
-        let _ = writeln!(text, "  {name:<26} {}", flag.help);
+    for verb in command.verbs {
+        let usage = format!("{} {}", verb.verb_name(), verb.usage);
+        let _ = writeln!(text, "  {usage:<38} {}", verb.about);
     }
-    if command.flags.iter().any(|flag| flag.value == Some("DURATION")) {
+    for group in command.flags {
+        text.push('\n');
+        for flag in *group {
+            let name = match flag.value {
+                Some(value) => format!("--{} {value}", flag.name),
+                None => format!("--{}", flag.name),
+            };
+            let _ = writeln!(text, "  {name:<28} {}", flag.help);
+        }
+    }
+    if command.flags().any(|flag| flag.value == Some("DURATION")) {
         let _ = writeln!(text, "\n{DURATION}");
     }
     if !command.notes.is_empty() {
@@ -275,7 +221,8 @@ pub(super) fn help(command: &Command) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{COMMANDS, Parsed, parse};
+    use super::{Parsed, parse};
+    use crate::cli::table::COMMANDS;
     use std::time::Duration;
 
     fn serve(arguments: &[&str]) -> Result<Parsed, String> {
@@ -285,7 +232,7 @@ mod tests {
     #[test]
     fn values_are_read_in_every_usual_form() {
         let parsed = serve(&["epoll", "--listen=[::1]:0", "--drain", "1.5s", "--phases"]).unwrap();
-        assert_eq!(parsed.operands, ["epoll"]);
+        assert_eq!(parsed.texts(), Ok(vec!["epoll"]));
         assert_eq!(parsed.value("listen"), Some("[::1]:0"));
         assert_eq!(parsed.duration("drain"), Ok(Some(Duration::from_millis(1500))));
         assert!(parsed.has("phases") && !parsed.has("report"));

@@ -1,18 +1,24 @@
-//! Floor 5: the command line. One file per command; `flags.rs` is the table that parser and help are made from.
+//! Floor 5: the command line. One file per command; `table.rs` is what the parser and the help of `flags.rs` are made from.
 
 mod client;
 mod compare;
 mod doctor;
 mod flags;
 mod models;
+#[cfg(feature = "remote")]
+mod remote;
 mod serve;
+mod table;
+mod verbs;
 
 use crate::failure::Failure;
 use crate::net::AddressError;
-use flags::{COMMANDS, Command, Parsed};
+use flags::{Command, Parsed};
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use table::COMMANDS;
 
 /// An end that is not success: what to say, and the exit status.
 #[derive(Debug)]
@@ -84,15 +90,40 @@ fn run() -> Result<(), Exit> {
         Some(name) => {
             let command = COMMANDS.iter().find(|command| command.name == name);
             let command = command.ok_or_else(|| unknown(name))?;
-            let parsed = flags::parse(command, arguments).map_err(Exit::usage)?;
-            if parsed.has("help") {
-                print(flags::help(command))
+            if command.verbs.is_empty() {
+                obey(command, arguments)
             } else {
-                dispatch(command, &parsed)
+                verb(command, arguments)
             }
         }
         None => Err(Exit::usage(format!("which command?\n\n{}", flags::overview().trim_end()))),
     }
+}
+
+/// A command that has verbs.
+fn verb(
+    command: &'static Command,
+    mut arguments: impl Iterator<Item = OsString>,
+) -> Result<(), Exit> {
+    let name = arguments.next().map(|name| name.to_string_lossy().into_owned());
+    let verbs = || command.verbs.iter().map(Command::verb_name).collect::<Vec<_>>().join(", ");
+    match name.as_deref() {
+        Some("--help" | "-h") => print(flags::help(command)),
+        Some(name) => match command.verb(name) {
+            Some(verb) => obey(verb, arguments),
+            None => Err(Exit::usage(format!(
+                "{} has no verb '{name}'; there are {}",
+                command.name,
+                verbs()
+            ))),
+        },
+        None => Err(Exit::usage(format!("{}: which verb? there are {}", command.name, verbs()))),
+    }
+}
+
+fn obey(command: &'static Command, arguments: impl Iterator<Item = OsString>) -> Result<(), Exit> {
+    let parsed = flags::parse(command, arguments).map_err(Exit::usage)?;
+    if parsed.has("help") { print(flags::help(command)) } else { dispatch(command, &parsed) }
 }
 
 fn dispatch(command: &Command, parsed: &Parsed) -> Result<(), Exit> {
@@ -102,6 +133,16 @@ fn dispatch(command: &Command, parsed: &Parsed) -> Result<(), Exit> {
         "compare" => compare::run(parsed),
         "models" => models::run(parsed),
         "doctor" => doctor::run(parsed),
+        #[cfg(feature = "remote")]
+        verb if verb.starts_with("remote ") => remote::run(command, parsed),
+        #[cfg(not(feature = "remote"))]
+        verb if verb.starts_with("remote ") => Err(Exit {
+            code: 69,
+            message: "remote: not built in: build with the feature remote, which is on by default and needs a C \
+                      compiler and OpenSSL's headers (Debian: libssl-dev pkg-config); --features vendored-openssl \
+                      builds OpenSSL along"
+                .to_owned(),
+        }),
         other => unreachable!("the table has a command '{other}' that nobody runs"),
     }
 }

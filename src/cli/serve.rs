@@ -116,7 +116,8 @@ fn create(path: &str) -> Result<std::fs::File, Exit> {
 }
 
 fn asked(parsed: &Parsed) -> Result<Asked, Exit> {
-    let name = parsed.operands.first().ok_or_else(|| Exit::usage(which_model("which model?")))?;
+    let names = parsed.texts().map_err(Exit::usage)?;
+    let name = names.first().ok_or_else(|| Exit::usage(which_model("which model?")))?;
     let model = find_model(name)?;
     let endpoint = endpoints(parsed, parsed.value("listen"))?[0];
     let transport = endpoint.transport();

@@ -98,9 +98,17 @@ impl Client {
     /// # Errors
     /// [`Reason::Usage`]; a configuration that ssh refuses.
     pub fn from_config(target: &str) -> Result<Self, Error> {
+        Self::from_config_file(target, None)
+    }
+
+    /// The same, from this file only; `none` is no file (`ssh -F`).
+    ///
+    /// # Errors
+    /// As [`from_config`](Self::from_config).
+    pub fn from_config_file(target: &str, file: Option<&Path>) -> Result<Self, Error> {
         let target: Target = target.parse().map_err(refused)?;
         let local = Local::current().map_err(refused)?;
-        let settings = Settings::query(&target, None, &local).map_err(refused)?;
+        let settings = Settings::query(&target, file, &local).map_err(refused)?;
         Ok(Self::of(&target, settings.unwrap_or_else(|| Settings::defaults(&target, &local))))
     }
 
@@ -180,10 +188,19 @@ impl Client {
         self
     }
 
-    /// Asks a person for what is missing.
+    /// Logs in by these methods only, in this order (`PreferredAuthentications`): `publickey`, `keyboard-interactive`, `password`.
+    #[must_use]
+    pub fn methods(mut self, methods: &[&str]) -> Self {
+        self.credentials.methods = methods.iter().map(|&method| method.to_owned()).collect();
+        self
+    }
+
+    /// Asks a person for what is missing, unless the configuration says that there is none (`BatchMode`).
     #[must_use]
     pub fn ask(mut self, ask: impl Ask + 'static) -> Self {
-        self.credentials.ask = Some(Rc::new(RefCell::new(ask)));
+        if !self.settings.batch_mode {
+            self.credentials.ask = Some(Rc::new(RefCell::new(ask)));
+        }
         self
     }
 
@@ -212,6 +229,12 @@ impl Client {
     #[must_use]
     pub fn get_timeouts(&self) -> Timeouts {
         self.timeouts
+    }
+
+    /// The host as it was asked for.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.name
     }
 
     /// Whom to log in as.

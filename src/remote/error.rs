@@ -78,6 +78,27 @@ pub enum Reason {
     Abandoned,
 }
 
+impl Reason {
+    /// Its name, for programs that read JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Usage => "usage",
+            Self::TimedOut(_) => "timed out",
+            Self::Io(_) => "io",
+            Self::Disconnected => "disconnected",
+            Self::HostKeyUnknown => "host key unknown",
+            Self::HostKeyChanged => "host key changed",
+            Self::HostKeyRevoked => "host key revoked",
+            Self::Denied => "denied",
+            Self::Refused => "refused",
+            Self::Status(_) => "status",
+            Self::Protocol => "protocol",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
 /// A failed step of a remote session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
@@ -135,6 +156,12 @@ impl Error {
     #[must_use]
     pub fn reason(&self) -> Reason {
         self.reason
+    }
+
+    /// What the reader can do about it, where we know.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&str> {
+        self.hint.as_deref()
     }
 
     /// The message without step and hint.

@@ -52,7 +52,7 @@
 pub mod agent;
 mod agent_socket;
 mod auth;
-mod base64;
+pub(crate) mod base64;
 pub mod blocking;
 mod channel;
 mod client;

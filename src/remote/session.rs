@@ -5,6 +5,7 @@ use super::exec::Exec;
 use super::host_key::HostKey;
 use super::sftp::Sftp;
 use super::transport::Transport;
+use crate::reactor::Handle;
 use crate::sys::ssh::Traffic;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -59,6 +60,12 @@ impl Session {
     #[must_use]
     pub fn about(&self) -> &About {
         &self.about
+    }
+
+    /// The reactor that it runs on.
+    #[must_use]
+    pub fn reactor(&self) -> &Handle {
+        self.transport.reactor()
     }
 
     /// A command to run there: the server hands it to the user's shell.

@@ -1,8 +1,8 @@
-//! fcntl(2): `O_NONBLOCK`, the switch between the notes' first and second model.
+//! fcntl(2): `O_NONBLOCK`, the switch between the notes' first and second model; locks; copies of descriptors.
 
 use super::check;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 /// The status flags of an open file description (`F_GETFL`).
 ///
@@ -45,4 +45,17 @@ pub fn set_nonblocking(fd: impl AsFd, on: bool) -> io::Result<()> {
 pub fn flock(fd: impl AsFd) -> io::Result<()> {
     // SAFETY: the call touches no memory of ours.
     check(unsafe { libc::flock(fd.as_fd().as_raw_fd(), libc::LOCK_EX) }).map(drop)
+}
+
+/// A descriptor of our own for one that the process was started with (fcntl(2), `F_DUPFD_CLOEXEC`).
+///
+/// # Errors
+/// `EBADF`: there is none of this number; `EMFILE`.
+pub fn fcntl_dupfd(number: u32) -> io::Result<OwnedFd> {
+    let number =
+        libc::c_int::try_from(number).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
+    // SAFETY: F_DUPFD_CLOEXEC takes an integer and touches no memory; a number that is no descriptor is refused.
+    let fd = check(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) })?;
+    // SAFETY: the kernel has just made this descriptor and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -19,7 +19,6 @@ mod epoll;
 mod eventfd;
 mod fcntl;
 mod fork;
-
 mod ioctl;
 mod message;
 mod mmap;
@@ -37,6 +36,8 @@ mod socket;
 mod sockopt;
 #[cfg(feature = "remote")]
 pub mod ssh;
+#[cfg(feature = "remote")]
+mod termios;
 mod usage;
 #[cfg(feature = "remote")]
 mod zero;
@@ -49,9 +50,8 @@ pub use clock::{Clock, clock_getres, clock_gettime, process_cpu_time};
 pub use digest::{hmac_sha1, sha256};
 pub use epoll::{Epoll, EpollEvent, Interest, epoll_create1};
 pub use eventfd::{eventfd, eventfd_read, eventfd_write};
-pub use fcntl::{fcntl_getfl, flock, nonblocking, set_nonblocking};
+pub use fcntl::{fcntl_dupfd, fcntl_getfl, flock, nonblocking, set_nonblocking};
 pub use fork::{Child, Ended, Fork, dup3, fork, probe_pidfd, threads};
-
 pub use ioctl::{fionread, siocoutq};
 pub use message::{Packet, Received, no_destination, recvfrom, recvmsg, recvmsg_from, sendto};
 pub use mmap::Shared;
@@ -65,8 +65,9 @@ pub use random::getrandom;
 pub use rlimit::{Limit, getrlimit, setrlimit};
 pub use select::{FD_SETSIZE, FdSet, OverLimit, select};
 pub use signal::{
-    Mask, SIGALRM, SIGCONT, SIGINT, SIGKILL, SIGSTOP, SIGTERM, SIGUSR1, Signal, block_signals, exit_at_once,
-    ignore_signal, on_signal, raise, restore_signals, setitimer,
+    Mask, SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGSTOP, SIGTERM, SIGUSR1, Signal,
+    block_signals, exit_at_once, ignore_signal, on_signal, raise, restore_signals, setitimer,
+    signal_number,
 };
 pub use socket::{
     Kind, accept4, bind, connect, getpeername, getsockname, listen, recv, recv_now, send, send_now,
@@ -77,6 +78,8 @@ pub use sockopt::{
     set_reuse_address, set_reuse_port, set_send_buffer, set_send_timeout, set_timestamps,
     socket_memory, take_error,
 };
+#[cfg(feature = "remote")]
+pub use termios::{Termios, tcgetattr, tcsetattr, window_size};
 pub use usage::{Usage, Who, getrusage};
 #[cfg(feature = "remote")]
 pub use zero::zero;

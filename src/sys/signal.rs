@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// A signal's number.
 pub type Signal = libc::c_int;
+/// The terminal is gone.
+pub const SIGHUP: Signal = libc::SIGHUP;
 /// Interrupt from the keyboard.
 pub const SIGINT: Signal = libc::SIGINT;
 /// Please end.
@@ -22,6 +24,27 @@ pub const SIGCONT: Signal = libc::SIGCONT;
 /// For the user; here it only interrupts.
 pub const SIGUSR1: Signal = libc::SIGUSR1;
 
+/// The number of a signal that a remote command may end by (RFC 4254 section 6.10), by its name without `SIG`.
+#[must_use]
+pub fn signal_number(name: &str) -> Option<Signal> {
+    Some(match name {
+        "ABRT" => libc::SIGABRT,
+        "ALRM" => libc::SIGALRM,
+        "FPE" => libc::SIGFPE,
+        "HUP" => libc::SIGHUP,
+        "ILL" => libc::SIGILL,
+        "INT" => libc::SIGINT,
+        "KILL" => libc::SIGKILL,
+        "PIPE" => libc::SIGPIPE,
+        "QUIT" => libc::SIGQUIT,
+        "SEGV" => libc::SIGSEGV,
+        "TERM" => libc::SIGTERM,
+        "USR1" => libc::SIGUSR1,
+        "USR2" => libc::SIGUSR2,
+        _ => return None,
+    })
+}
+
 /// Highest signal number that Linux knows, plus one.
 const SIGNALS: usize = 65;
 /// The handlers as pointers to `fn(Signal)`; null: none.
@@ -29,8 +52,8 @@ static HANDLERS: [AtomicPtr<()>; SIGNALS] = [const { AtomicPtr::new(ptr::null_mu
 
 /// Has `handler` run at each `signal`. Interrupted calls return `EINTR` (no `SA_RESTART`).
 ///
-/// The handler may make only async-signal-safe calls, which no type can check: this program's four handlers are
-/// in `cli/serve.rs`. This module keeps `errno` around it.
+/// The handler may make only async-signal-safe calls, which no type can check: this program's handlers are
+/// in `cli/serve.rs` and `cli/remote/interrupt.rs`. This module keeps `errno` around it.
 ///
 /// # Errors
 /// `EINVAL` for a signal that cannot be caught.

@@ -210,6 +210,11 @@ impl Sftp {
         self.line.do_it("remove", path, Request::Remove(path)).await
     }
 
+    /// The same, and nobody hears what comes of it: for whoever is dropped and cannot wait.
+    pub fn remove_unheard(&self, path: impl AsRef<OsStr>) {
+        self.line.forget(Request::Remove(bytes(&path)));
+    }
+
     /// Renames; fails where `to` is there.
     ///
     /// # Errors

@@ -314,7 +314,7 @@ mod tests {
         let mut protocol = Protocol::new();
         protocol.feed(b"\0\0\0\x05\x02\0\0\0\x03").unwrap();
         protocol.last_id = u32::MAX - 2;
-        let mut send = |protocol: &mut Protocol| protocol.send(Request::Rmdir(b"x")).unwrap();
+        let send = |protocol: &mut Protocol| protocol.send(Request::Rmdir(b"x")).unwrap();
         let first: Vec<_> = (0..4).map(|_| send(&mut protocol)).collect();
         assert_eq!(first.iter().map(|t| t.0).collect::<Vec<_>>(), [u32::MAX - 1, u32::MAX, 0, 1]);
         // In flight: 0 and MAX. Arrived: 1. Free again: MAX - 1.

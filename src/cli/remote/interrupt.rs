@@ -1,0 +1,62 @@
+//! Signals that ask the program to end: the first one breaks off what is under way, so that no temporary file stays
+//! behind; the second one ends at once.
+
+use crate::failure::{During, Failure};
+use crate::reactor::{Handle, Interest, Source};
+use crate::sys::{self, Signal};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+/// Readable once a signal has come.
+static EVENT: OnceLock<OwnedFd> = OnceLock::new();
+/// The signal that came; 0: none.
+static CAME: AtomicI32 = AtomicI32::new(0);
+
+fn on_signal(signal: Signal) {
+    if CAME.swap(signal, Ordering::SeqCst) != 0 {
+        sys::exit_at_once(128 + signal);
+    }
+    if let Some(event) = EVENT.get() {
+        // EAGAIN: it is readable already.
+        let _ = sys::eventfd_write(event);
+    }
+}
+
+/// The signal that has come, if one has.
+pub(super) fn came() -> Option<Signal> {
+    Some(CAME.load(Ordering::SeqCst)).filter(|signal| *signal != 0)
+}
+
+/// The event counter that the handler writes to.
+struct Event(&'static OwnedFd);
+
+impl AsFd for Event {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// From here on SIGINT, SIGTERM and SIGHUP are a reason to break off.
+pub(super) struct Interrupt(Source<Event>);
+
+impl Interrupt {
+    pub(super) fn new(reactor: &Handle) -> Result<Self, Failure> {
+        let made = sys::eventfd().during("eventfd", "")?;
+        let event = EVENT.get_or_init(|| made);
+        for signal in [sys::SIGINT, sys::SIGTERM, sys::SIGHUP] {
+            sys::on_signal(signal, on_signal).during("sigaction", signal)?;
+        }
+        Source::new(reactor, Event(event)).map(Self)
+    }
+
+    /// Ends when a signal has come.
+    pub(super) async fn comes(&self) -> Signal {
+        loop {
+            if let Some(signal) = came() {
+                return signal;
+            }
+            self.0.ready(Interest::Read).await;
+        }
+    }
+}

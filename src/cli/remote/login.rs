@@ -1,0 +1,85 @@
+//! From the flags to a client: whom to connect to, by which credentials, with whose trust.
+
+use super::person::{Person, first_line};
+use crate::cli::Exit;
+use crate::cli::flags::Parsed;
+use crate::remote::secret::Secret;
+use crate::remote::target::Target;
+use crate::remote::{Client, Policy};
+use crate::sys;
+use std::path::Path;
+
+/// A client for a host as it was typed.
+pub(super) fn client(parsed: &Parsed, host: &str) -> Result<Client, Exit> {
+    host.parse::<Target>().map_err(Exit::usage)?;
+    let file = parsed.value("config").map(Path::new);
+    let mut client =
+        Client::from_config_file(host, file).map_err(|error| Exit::config(error.message()))?;
+    for file in parsed.values("identity") {
+        client = client.identity(file);
+    }
+    if let Some(file) = parsed.value("known-hosts") {
+        client = client.known_hosts(file);
+    }
+    if let Some(policy) = parsed.value("host-key") {
+        client = client.host_key(policy_of(policy)?);
+    }
+    let mut timeouts = client.get_timeouts();
+    let time = |name| parsed.duration(name).map_err(Exit::usage);
+    if let Some(each) = time("connect-timeout")? {
+        (timeouts.resolve, timeouts.connect, timeouts.handshake) = (each, each, each);
+    }
+    timeouts.idle = time("idle-timeout")?.or(timeouts.idle);
+    by_password(parsed, client.timeouts(timeouts))
+}
+
+fn policy_of(name: &str) -> Result<Policy, Exit> {
+    match name {
+        "reject" => Ok(Policy::Reject),
+        "accept-new" => Ok(Policy::AcceptNew),
+        "warn" => Ok(Policy::Warn),
+        other => {
+            Err(Exit::usage(format!("--host-key {other}: reject, accept-new or warn is expected")))
+        }
+    }
+}
+
+/// Whoever names a password means it: no key is tried then, unless one was named as well.
+fn by_password(parsed: &Parsed, client: Client) -> Result<Client, Exit> {
+    let person = Person::find();
+    let (asked, given) = (parsed.has("ask-password"), parsed.value("password-fd"));
+    if asked && given.is_some() {
+        return Err(Exit::usage("--ask-password and --password-fd: one of them"));
+    }
+    if asked && person.is_none() {
+        return Err(Exit::usage(
+            "--ask-password: there is no terminal to ask on; set SSH_ASKPASS, or use --password-fd",
+        ));
+    }
+    let mut client = match person {
+        Some(person) => client.ask(person),
+        None => client,
+    };
+    if asked || given.is_some() {
+        let with_key = ["publickey", "keyboard-interactive", "password"];
+        let first = usize::from(!parsed.has("identity"));
+        client = client.methods(&with_key[first..]);
+    }
+    match given {
+        Some(number) => Ok(client.password(read_password(number)?)),
+        None => Ok(client),
+    }
+}
+
+/// The first line of a descriptor that we were started with. What follows it stays there.
+fn read_password(number: &str) -> Result<Secret, Exit> {
+    let number: u32 = number.parse().map_err(|_| {
+        Exit::usage(format!("--password-fd {number}: the number of a descriptor is expected"))
+    })?;
+    let failed = |error| Exit::usage(format!("--password-fd {number}: {}", sys::describe(&error)));
+    let fd = sys::fcntl_dupfd(number).map_err(failed)?;
+    let line = first_line(|byte| sys::read(&fd, byte));
+    line.ok_or_else(|| {
+        Exit::usage(format!("--password-fd {number}: no line of at most 1024 bytes in it"))
+    })
+}

@@ -1,0 +1,186 @@
+//! How names, sizes, times and permissions are shown to a person.
+
+use crate::json::Value;
+use crate::remote::base64::{self, Padding};
+use crate::remote::sftp::{Attributes, FileKind};
+use std::fmt;
+
+/// Text from a server, or of any other origin: control characters are escaped, so that it cannot move a terminal's cursor.
+pub(super) struct Shown<'a>(pub(super) &'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use fmt::Write as _;
+        self.0.chars().try_for_each(|c| match c.is_control() {
+            true => write!(f, "{}", c.escape_default()),
+            false => f.write_char(c),
+        })
+    }
+}
+
+/// A name on a server for a person: what is no UTF-8 is replaced, control characters are escaped.
+pub(super) fn name(bytes: &[u8]) -> String {
+    Shown(&String::from_utf8_lossy(bytes)).to_string()
+}
+
+/// Bytes in JSON: as text where they are UTF-8, else as `{"base64": ...}`.
+pub(super) fn json(bytes: &[u8]) -> Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => Value::object([("base64", base64::encode(bytes, Padding::With).into())]),
+    }
+}
+
+/// Bytes with a unit of 1024: `512 B`, `1.4 KiB`, `512 MiB`.
+pub(super) struct Size(pub(super) u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 < 1024 {
+            return f.pad(&format!("{} B", self.0));
+        }
+        let mut amount = self.0 as f64;
+        let mut unit = "B";
+        for next in ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"] {
+            // What would be printed as 1024 is 1.0 of the next.
+            if amount < 1023.5 {
+                break;
+            }
+            (amount, unit) = (amount / 1024.0, next);
+        }
+        let digits = usize::from(amount < 9.95);
+        f.pad(&format!("{amount:.digits$} {unit}"))
+    }
+}
+
+/// The letters of `ls -l`.
+pub(super) fn permissions(attributes: &Attributes) -> String {
+    let kind = match attributes.kind() {
+        FileKind::Regular => '-',
+        FileKind::Directory => 'd',
+        FileKind::Symlink => 'l',
+        FileKind::Other => match attributes.permissions.unwrap_or(0) & 0o170_000 {
+            0o020_000 => 'c',
+            0o060_000 => 'b',
+            0o010_000 => 'p',
+            0o140_000 => 's',
+            _ => '?',
+        },
+        FileKind::Unknown => '?',
+    };
+    let Some(mode) = attributes.mode() else { return format!("{kind}?????????") };
+    let bit = |bit, letter| if mode & bit != 0 { letter } else { '-' };
+    // Set-user-ID, set-group-ID and sticky share the place of x, in capitals where there is no x.
+    let special = |x: u32, s: u32, letter: char| match (mode & x != 0, mode & s != 0) {
+        (true, true) => letter,
+        (false, true) => letter.to_ascii_uppercase(),
+        (x, false) => {
+            if x {
+                'x'
+            } else {
+                '-'
+            }
+        }
+    };
+    String::from_iter([
+        kind,
+        bit(0o400, 'r'),
+        bit(0o200, 'w'),
+        special(0o100, 0o4000, 's'),
+        bit(0o040, 'r'),
+        bit(0o020, 'w'),
+        special(0o010, 0o2000, 's'),
+        bit(0o004, 'r'),
+        bit(0o002, 'w'),
+        special(0o001, 0o1000, 't'),
+    ])
+}
+
+/// The kind in a word.
+pub(super) fn kind(attributes: &Attributes) -> &'static str {
+    match attributes.kind() {
+        FileKind::Regular => "file",
+        FileKind::Directory => "directory",
+        FileKind::Symlink => "symbolic link",
+        FileKind::Other => "special file",
+        FileKind::Unknown => "unknown",
+    }
+}
+
+/// Seconds since 1970 as `2026-11-25 10:11Z`: UTC, since the server's time zone is not told.
+pub(super) fn time(seconds: u32) -> String {
+    let (days, rest) = (i64::from(seconds / 86_400), seconds % 86_400);
+    // From days to a date: H. Hinnant, "chrono-compatible low-level date algorithms", civil_from_days.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year}-{month:02}-{day:02} {:02}:{:02}Z", rest / 3_600, rest / 60 % 60)
+}
+
+/// Attributes in JSON; what the server does not tell is null.
+pub(super) fn attributes(of: &Attributes) -> Vec<(&'static str, Value)> {
+    let number = |n: Option<u32>| Value::from(n.map(u64::from));
+    vec![
+        ("kind", kind(of).into()),
+        ("mode", of.mode().map(|mode| format!("{mode:04o}")).into()),
+        ("size", of.size.into()),
+        ("uid", number(of.owner.map(|(user, _)| user))),
+        ("gid", number(of.owner.map(|(_, group)| group))),
+        ("accessed", number(of.times.map(|(access, _)| access))),
+        ("modified", number(of.times.map(|(_, modification)| modification))),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Shown, Size, json, permissions, time};
+    use crate::remote::sftp::Attributes;
+
+    #[test]
+    fn sizes_have_two_or_three_digits() {
+        let shown = |n| Size(n).to_string();
+        assert_eq!(shown(1023), "1023 B");
+        assert_eq!(shown(1024), "1.0 KiB");
+        assert_eq!(shown(10 * 1024), "10 KiB");
+        assert_eq!(shown(1_048_575), "1.0 MiB");
+        assert_eq!(shown(512 << 20), "512 MiB");
+        assert_eq!(shown(u64::MAX), "16 EiB");
+    }
+
+    #[test]
+    fn permissions_as_ls_shows_them() {
+        let of = |permissions| {
+            permissions_of(Attributes { permissions: Some(permissions), ..Attributes::default() })
+        };
+        assert_eq!(of(0o100_644), "-rw-r--r--");
+        assert_eq!(of(0o041_777), "drwxrwxrwt");
+        assert_eq!(of(0o104_755), "-rwsr-xr-x");
+        assert_eq!(of(0o102_640), "-rw-r-S---");
+        assert_eq!(of(0o120_777), "lrwxrwxrwx");
+        assert_eq!(permissions_of(Attributes::default()), "??????????");
+    }
+
+    fn permissions_of(attributes: Attributes) -> String {
+        permissions(&attributes)
+    }
+
+    #[test]
+    fn times_are_dates() {
+        assert_eq!(time(0), "1970-01-01 00:00Z");
+        assert_eq!(time(951_782_400), "2000-02-29 00:00Z");
+        assert_eq!(time(1_764_065_460), "2025-11-25 10:11Z");
+        assert_eq!(time(u32::MAX), "2106-02-07 06:28Z");
+    }
+
+    #[test]
+    fn nothing_that_moves_a_cursor_is_shown() {
+        assert_eq!(Shown("a\u{1b}[2Jb\n\u{9b}ü").to_string(), "a\\u{1b}[2Jb\\n\\u{9b}ü");
+        assert_eq!(json(b"a\xff").to_string(), "{\"base64\":\"Yf8=\"}");
+    }
+}

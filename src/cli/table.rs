@@ -1,0 +1,121 @@
+//! The one table of commands and flags: parser and help are made from it.
+
+use super::flags::{Command, Flag, option, switch};
+
+const UDP: Flag = switch("udp", "datagrams instead of connections");
+const UNIX: Flag = option("unix", "PATH", "a Unix socket instead of TCP; @NAME is an abstract one");
+const UNIXGRAM: Flag = option("unixgram", "PATH", "the same for datagrams");
+pub(super) const JSON: Flag = switch("json", "the result as JSON");
+pub(super) const DURATION: &str = "A DURATION has a unit: 250us, 10ms, 2s, 1.5s, 3m.";
+
+/// Every command.
+pub(super) static COMMANDS: [Command; 6] = [
+    Command {
+        name: "serve",
+        usage: "MODEL [OPTIONS]",
+        about: "serve the notes' protocol by one I/O model ('waitcopy models' lists them)",
+        operands: 1,
+        flags: &[&[
+            option("listen", "ADDR", "where to listen; port 0 picks a free one [127.0.0.1:8080]"),
+            UDP,
+            UNIX,
+            UNIXGRAM,
+            option("service", "NAME", "what to answer: upper, echo, discard [upper]"),
+            option("buffer", "N", "bytes of one receive at most [1024]"),
+            option("backlog", "N", "connections that may wait to be accepted [1024]"),
+            option(
+                "max-connections",
+                "N",
+                "connections at most (reuseport: of each worker); more are refused and counted",
+            ),
+            option(
+                "idle-timeout",
+                "DURATION",
+                "close a connection on which no byte moves for so long",
+            ),
+            option(
+                "request-timeout",
+                "DURATION",
+                "a flow per connection: close it so long after its flow took it",
+            ),
+            option(
+                "workers",
+                "N",
+                "thread-pool, prefork: flows [64]; reuseport: flows [one per core]",
+            ),
+            option("queue", "N", "thread-pool: clients that may wait for a worker [as workers]"),
+            option(
+                "when-full",
+                "HOW",
+                "thread-pool, queue full: wait (in the backlog) or refuse [wait]",
+            ),
+            option("queue-timeout", "DURATION", "thread-pool: turn away who waits for so long"),
+            option("pause", "DURATION", "nonblocking only: sleep between two rounds"),
+            option("drain", "DURATION", "at a stop, time for what is in flight [10s]"),
+            switch("phases", "print a line per I/O: its wait, its copy"),
+            option("report", "FILE", "record the phases, write the figures to FILE as JSON"),
+        ]],
+        notes: "The first line on standard output is 'listening on tcp ADDR' (or udp ADDR, unix PATH, unixgram PATH),\n\
+                once clients can connect. Not every model serves every transport: 'waitcopy models'.\n\
+                SIGTERM or ^C: stop accepting, answer what was received, close, print the summary;\n\
+                a second one ends at once.",
+        verbs: &[],
+    },
+    Command {
+        name: "client",
+        usage: "[ADDR] [OPTIONS]",
+        about: "the notes' client: send lines, print the replies",
+        operands: 1,
+        flags: &[&[
+            UDP,
+            UNIX,
+            UNIXGRAM,
+            option("timeout", "DURATION", "datagrams: give up on a reply after this time [2s]"),
+        ]],
+        notes: "ADDR may be a host name; [127.0.0.1:8080]. Blank lines are skipped; end of file ends it.\n\
+                A lost datagram is said, and makes the exit status 1 at the end.",
+        verbs: &[],
+    },
+    Command {
+        name: "compare",
+        usage: "[MODEL...] [OPTIONS]",
+        about: "run models as real servers under real clients, and print one table",
+        operands: usize::MAX,
+        flags: &[&[
+            option("connections", "N,N", "how many clients, each count in turn [1,32]"),
+            option("duration", "DURATION", "of each measurement of the rate [1.5s]"),
+            option("size", "BYTES", "of each message [64]"),
+            JSON,
+        ]],
+        notes: "Rates are measured with the recorder off, calls and phases in a shorter second pass with it on.",
+        verbs: &[],
+    },
+    Command {
+        name: "remote",
+        usage: "VERB [OPTIONS] HOST ...",
+        about: "SSH: run commands, copy files, with both phases in sight",
+        operands: 0,
+        flags: &[],
+        notes: "HOST is [user@]host[:port], or an alias of OpenSSH's configuration. Each verb explains itself with --help.\n\
+                Exit status: 0 done, 1 a file or check failed, 2 wrong usage, 255 the connection; exec: the command's own.",
+        verbs: &super::verbs::VERBS,
+    },
+    Command {
+        name: "models",
+        usage: "[OPTIONS]",
+        about: "the catalogue: what blocks, who copies, which calls",
+        operands: 0,
+        flags: &[&[JSON, switch("names", "only the names, one a line")]],
+        notes: "",
+        verbs: &[],
+    },
+    Command {
+        name: "doctor",
+        usage: "[OPTIONS]",
+        about: "what this machine can do, and what to do about what it cannot",
+        operands: 0,
+        flags: &[&[JSON]],
+        notes: "",
+        verbs: &[],
+    },
+];

@@ -1,0 +1,165 @@
+//! The part of the table that belongs to `waitcopy remote`. It stands here with the feature `remote` off too: the help
+//! then still says what there would be.
+
+use super::flags::{Command, Flag, option, switch};
+use super::table::JSON;
+
+/// Whom to connect to, and how.
+const CONNECTION: &[Flag] = &[
+    option("identity", "FILE", "log in by this key and not by the usual ones; may be repeated"),
+    switch("ask-password", "log in by a password, asked for on the terminal (or by SSH_ASKPASS)"),
+    option("password-fd", "N", "log in by the password in the first line of descriptor N"),
+    option("known-hosts", "FILE", "know hosts by this file only, and save new ones there"),
+    option("host-key", "POLICY", "an unknown host: reject, accept-new (saves it) or warn [reject]"),
+    option("config", "FILE", "OpenSSH's configuration from FILE; none: no configuration"),
+    option(
+        "connect-timeout",
+        "DURATION",
+        "for the name, for TCP, for the key exchange, each [10s, 10s, 15s]",
+    ),
+    option("idle-timeout", "DURATION", "give up when no byte moves for so long"),
+    option("timeout", "DURATION", "give up after so long in all"),
+];
+
+/// What is told.
+const TOLD: &[Flag] =
+    &[switch("phases", "where the time went: the steps to the session, then wait and copy"), JSON];
+
+/// How a file is copied.
+const COPY: &[Flag] = &[
+    switch("sync", "on the receiving side's disk before the file gets its name"),
+    switch(
+        "in-place",
+        "write into the file that is there, instead of replacing it when all has come",
+    ),
+    option("mode", "OCTAL", "permissions of the new file [those of its source]"),
+];
+
+const fn verb(
+    name: &'static str,
+    usage: &'static str,
+    about: &'static str,
+    flags: &'static [&'static [Flag]],
+    notes: &'static str,
+) -> Command {
+    Command { name, usage, about, operands: usize::MAX, flags, notes, verbs: &[] }
+}
+
+/// Every verb of `remote`.
+pub(super) static VERBS: [Command; 12] = [
+    verb(
+        "remote exec",
+        "[OPTIONS] HOST -- CMD...",
+        "run a command there",
+        &[
+            &[
+                option(
+                    "env",
+                    "NAME=VALUE",
+                    "set a variable there, if the server allows it; may be repeated",
+                ),
+                switch("pty", "give it a terminal; its error output then comes with the output"),
+                switch("no-input", "give it no input; else ours is passed on"),
+            ],
+            CONNECTION,
+            TOLD,
+        ],
+        "The words of CMD are joined by blanks and read by the user's shell there, as ssh(1) does it.\n\
+         Its exit status is ours; 128 and the signal's number when a signal ended it; 255 is the connection's failure,\n\
+         or that the server told neither.",
+    ),
+    verb(
+        "remote put",
+        "[OPTIONS] HOST LOCAL... REMOTE",
+        "copy files to the host",
+        &[COPY, CONNECTION, TOLD],
+        "LOCAL - is standard input. REMOTE may be a directory; of several files it must be one.\n\
+         A file gets its name when it is whole: until then it is a hidden one beside it.",
+    ),
+    verb(
+        "remote get",
+        "[OPTIONS] HOST REMOTE... LOCAL",
+        "copy files from the host",
+        &[COPY, CONNECTION, TOLD],
+        "LOCAL - is standard output. LOCAL may be a directory; for several files it must be one.\n\
+         A file gets its name when it is whole: until then it is a hidden one beside it.",
+    ),
+    verb(
+        "remote ls",
+        "[OPTIONS] HOST [PATH...]",
+        "list directories",
+        &[
+            &[
+                switch("all", "names that begin with a dot, too"),
+                switch("long", "kind and permissions, owner, size, time"),
+            ],
+            CONNECTION,
+            TOLD,
+        ],
+        "PATH is the login's directory unless given.",
+    ),
+    verb("remote cat", "[OPTIONS] HOST PATH...", "print files", &[CONNECTION, TOLD], ""),
+    verb(
+        "remote rm",
+        "[OPTIONS] HOST PATH...",
+        "remove files",
+        &[
+            &[
+                switch("dir", "empty directories, too"),
+                switch("force", "what is not there is no failure"),
+            ],
+            CONNECTION,
+            TOLD,
+        ],
+        "",
+    ),
+    verb(
+        "remote mkdir",
+        "[OPTIONS] HOST PATH...",
+        "make directories",
+        &[
+            &[
+                switch("parents", "those above it, too; one that is there is no failure"),
+                option("mode", "OCTAL", "permissions, less the server's umask [777]"),
+            ],
+            CONNECTION,
+            TOLD,
+        ],
+        "",
+    ),
+    verb(
+        "remote mv",
+        "[OPTIONS] HOST FROM... TO",
+        "rename, over what is there",
+        &[&[switch("no-clobber", "fail where TO is there")], CONNECTION, TOLD],
+        "TO may be a directory; of several files it must be one. Both are names on the host.",
+    ),
+    verb(
+        "remote stat",
+        "[OPTIONS] HOST PATH...",
+        "what the server knows of files",
+        &[&[switch("no-follow", "of symbolic links themselves")], CONNECTION, TOLD],
+        "",
+    ),
+    verb(
+        "remote df",
+        "[OPTIONS] HOST [PATH...]",
+        "how full file systems are",
+        &[CONNECTION, TOLD],
+        "PATH is the login's directory unless given. Asked by SFTP (statvfs@openssh.com); 'exec HOST -- df' asks the program.",
+    ),
+    verb(
+        "remote copy-id",
+        "[OPTIONS] HOST",
+        "let our key log in there: ssh-copy-id",
+        &[CONNECTION, TOLD],
+        "The public half of --identity, else of the newest of the usual keys, goes to ~/.ssh/authorized_keys, once.",
+    ),
+    verb(
+        "remote demo",
+        "[OPTIONS]",
+        "the notes' four jobs on a private sshd of its own",
+        &[TOLD],
+        "It listens on loopback, with throw-away keys and, as root, a throw-away account; all of it is removed at the end.",
+    ),
+];
