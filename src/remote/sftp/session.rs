@@ -2,21 +2,26 @@
 //!
 //! So a request that is given up is only a reply that nobody takes: no packet is left half sent.
 
-use super::{Broken, Handle, Protocol, Refused, Reply, Request, Status, Ticket};
+use super::{Broken, Handle, Protocol, Refused, Reply, Request, Status, StatusCode, Ticket};
+use crate::reactor::Deadline;
 use crate::remote::channel::{Channel, Stream};
 use crate::remote::error::{Error, Reason, Step};
 use crate::remote::transport::Transport;
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// What one call takes from the channel, at most.
 const PIECE: usize = 128 * 1024;
 /// Requests for data ask for so much, unless the server's limits are lower. Each is a reply in memory.
 const CHUNK: u32 = 32 * 1024;
+
+/// How long the answers to what was asked are waited for once nobody uses it any more.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// SFTP on a session: files and directories. Dropping it closes its channel, as far as the reactor runs on.
 pub struct Sftp {
@@ -93,12 +98,12 @@ impl Drop for Sftp {
 }
 
 impl Line {
-    /// Sends and receives until it is told to stop, and no packet is half sent.
+    /// Sends and receives until it is told to stop, and then until all that was asked is answered, for a while.
     async fn run(self: Rc<Self>) {
         {
             let mut sending = pin!(self.send_all());
             let mut receiving = pin!(self.receive_all());
-            let ended = poll_fn(|cx| {
+            let mut going = poll_fn(|cx| {
                 if let Poll::Ready(ended) = receiving.as_mut().poll(cx) {
                     return Poll::Ready(ended);
                 }
@@ -110,6 +115,19 @@ impl Line {
                 }
                 *self.sender.borrow_mut() = Some(cx.waker().clone());
                 Poll::Pending
+            });
+            let reactor = self.channel.transport().reactor();
+            let mut late = pin!(reactor.sleep(Deadline::NEVER));
+            let mut stopping = false;
+            let ended = poll_fn(|cx| {
+                if let Poll::Ready(ended) = Pin::new(&mut going).poll(cx) {
+                    return Poll::Ready(ended);
+                }
+                if self.stop.get() && !stopping {
+                    stopping = true;
+                    late.set(reactor.sleep(Deadline::after(LINGER)));
+                }
+                late.as_mut().poll(cx).map(|()| gone("the server did not answer its end"))
             })
             .await;
             self.ended.borrow_mut().get_or_insert(ended);
@@ -120,9 +138,11 @@ impl Line {
         waiting.into_iter().for_each(Waker::wake);
     }
 
-    /// Nothing is left to be sent, and nothing is half sent.
+    /// Nothing is left to be sent, nothing is half sent, and everything asked is answered: a server whose answers nobody takes
+    /// any more dies of that (EPIPE), with the rest of what was asked undone, such as the removal of a temporary file.
     fn quiet(&self) -> bool {
-        self.protocol.borrow().output().is_empty() && !self.channel.mid_packet()
+        let protocol = self.protocol.borrow();
+        protocol.output().is_empty() && protocol.in_flight() == 0 && !self.channel.mid_packet()
     }
 
     async fn send_all(&self) -> Error {
@@ -372,5 +392,10 @@ fn refused_by(refused: &Refused) -> Error {
 pub(super) fn failed(what: &str, path: &[u8], status: &Status) -> Error {
     let shown = String::from_utf8_lossy(path);
     let message = format!("{what} {}: {status}", shown.escape_debug());
-    Error::new(Step::Sftp, Reason::Status(status.code.number()), message)
+    let error = Error::new(Step::Sftp, Reason::Status(status.code.number()), message);
+    // Version 3 has no status for ENOSPC and EDQUOT.
+    if status.code == StatusCode::Failure && matches!(what, "write" | "fsync" | "close") {
+        return error.hint("the server says no more: its disk may be full, or a quota used up");
+    }
+    error
 }

@@ -209,7 +209,9 @@ async fn send(
     while more || under_way.len() > 0 {
         if more && under_way.len() < at_a_time {
             let n = from.read(&mut buffer).await.map_err(|error| {
-                Error::failure(Step::Sftp, &Failure::new("read", "the source", error))
+                let source =
+                    format!("the source of {}", String::from_utf8_lossy(path).escape_debug());
+                Error::failure(Step::Sftp, &Failure::new("read", source, error))
             })?;
             more = n > 0;
             if more {
@@ -290,7 +292,9 @@ async fn receive(
                         .push_front(Request::Read { handle, offset: rest.0, len: rest.1 }, rest)?;
                 }
                 to.write(&data).await.map_err(|error| {
-                    Error::failure(Step::Sftp, &Failure::new("write", "the copy", error))
+                    let path = String::from_utf8_lossy(&source.path);
+                    let copy = format!("the copy of {}", path.escape_debug());
+                    Error::failure(Step::Sftp, &Failure::new("write", copy, error))
                 })?;
                 got += u64::from(n);
                 how.tell(got, source.size());
