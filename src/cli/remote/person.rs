@@ -73,13 +73,12 @@ impl Drop for Restore<'_> {
 /// A line typed at a terminal. A signal that asks us to end is no answer.
 fn typed(terminal: &mut File, question: &str, echo: bool) -> Option<Secret> {
     let before = sys::tcgetattr(&*terminal).ok()?;
-    terminal.write_all(question.as_bytes()).ok()?;
+    let hidden = if echo { None } else { Some(sys::tcsetattr(&*terminal, &before.hidden()).ok()?) };
+    let shown = terminal.write_all(question.as_bytes());
     let terminal = &*terminal;
-    let hidden = !echo;
-    if hidden {
-        sys::tcsetattr(terminal, &before.hidden()).ok()?;
-    }
-    let _restore = hidden.then(|| Restore(terminal, before));
+    // Whatever comes, the terminal shows again what is typed.
+    let _restore = hidden.map(|()| Restore(terminal, before));
+    shown.ok()?;
     first_line(|buffer| {
         loop {
             match sys::read(terminal, buffer) {
