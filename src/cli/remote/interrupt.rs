@@ -51,11 +51,8 @@ impl Interrupt {
     }
 
     /// Ends when a signal has come.
-    pub(super) async fn comes(&self) -> Signal {
-        loop {
-            if let Some(signal) = came() {
-                return signal;
-            }
+    pub(super) async fn comes(&self) {
+        while came().is_none() {
             self.0.ready(Interest::Read).await;
         }
     }

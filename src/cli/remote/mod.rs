@@ -136,10 +136,12 @@ impl<'a> Connection<'a> {
             let ended = match first(working, interrupt.comes()).await {
                 First::Left(Ok(ended)) => ended,
                 First::Left(Err(_)) => Err(self.late()),
-                First::Right(signal) => {
-                    Err(Exit { code: 128 + signal as u8, message: String::new() }.into())
-                }
+                First::Right(()) => Err(Exit::failed("").into()),
             };
+            // Also where it was a person's answer: there was none, and the login that then failed is no news.
+            let broken_off = |signal| Exit { code: 128 + signal as u8, message: String::new() };
+            let ended = ended
+                .map_err(|why| interrupt::came().map_or(why, |signal| broken_off(signal).into()));
             if ended.is_err() {
                 tidied(&self.reactor).await;
             }

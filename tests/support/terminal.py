@@ -1,12 +1,12 @@
 """Runs a command on a terminal of its own and answers what it asks there.
 
-    pty.py PROMPT ANSWER|^C -- COMMAND...
+    terminal.py PROMPT ANSWER|^C|'' -- COMMAND...
 
 Waits for PROMPT, checks that the terminal does not show what is typed, types the ANSWER (or a
-SIGINT from the keyboard), and prints all that came. After the end it checks that the terminal shows
+SIGINT from the keyboard; with '' nothing is checked or typed), and prints all that came. After the end it checks that the terminal shows
 again what is typed. Its exit status is the command's; 1 and a line on standard error when a check failed.
 """
-import os, pty, select, sys, termios
+import os, select, sys, termios
 
 prompt, answer = sys.argv[1].encode(), sys.argv[2]
 command = sys.argv[4:]
@@ -14,7 +14,7 @@ command = sys.argv[4:]
 def shows(fd):
     return bool(termios.tcgetattr(fd)[3] & termios.ECHO)
 
-master, slave = pty.openpty()
+master, slave = os.openpty()
 child = os.fork()
 if child == 0:
     os.setsid()
@@ -34,10 +34,11 @@ while True:
     elif status is not None:
         break
     if not asked and prompt in seen:
-        if shows(slave):
-            sys.exit("pty.py: the terminal shows what is typed")
         asked = True
-        os.write(master, b"\x03" if answer == "^C" else answer.encode() + b"\n")
+        if answer and shows(slave):
+            sys.exit("terminal.py: the terminal shows what is typed")
+        if answer:
+            os.write(master, b"\x03" if answer == "^C" else answer.encode() + b"\n")
     if status is None:
         ended, raw = os.waitpid(child, os.WNOHANG)
         if ended:
@@ -45,7 +46,7 @@ while True:
 sys.stdout.buffer.write(seen)
 sys.stdout.flush()
 if not asked:
-    sys.exit("pty.py: it never asked for " + repr(prompt))
+    sys.exit("terminal.py: it never asked for " + repr(prompt))
 if not shows(slave):
-    sys.exit("pty.py: the terminal was left hidden")
+    sys.exit("terminal.py: the terminal was left hidden")
 sys.exit(status if status >= 0 else 128 - status)
