@@ -54,6 +54,9 @@ pub fn abilities() -> Vec<Ability> {
         clock(),
         stamps(),
         wake_ups(),
+        ssh(),
+        #[cfg(feature = "remote")]
+        sshd(),
     ]
 }
 
@@ -175,6 +178,34 @@ fn wake_ups() -> Ability {
         good,
         found,
         "a kernel with CONFIG_SCHED_INFO; without it the row 'wake' is missing",
+    )
+}
+
+fn ssh() -> Ability {
+    const CLIENT: &str = "apt-get install openssh-client: remote asks ssh -G for OpenSSH's configuration, aliases among it";
+    const FEATURE: &str = "build with the feature remote (default; C compiler, OpenSSL's headers)";
+    if !cfg!(feature = "remote") {
+        return ability("ssh", false, "remote is not built in", FEATURE);
+    }
+    let configured = said("ssh", &["-G", "--", "host"]).is_some();
+    let found = if configured {
+        "ssh -G tells the configuration"
+    } else {
+        "no ssh that tells its configuration"
+    };
+    ability("ssh", configured, found, CLIENT)
+}
+
+#[cfg(feature = "remote")]
+fn sshd() -> Ability {
+    let found = super::sshd::available();
+    let good = found.is_ok();
+    let found = found.unwrap_or_else(|why| why.to_string());
+    ability(
+        "private sshd",
+        good,
+        found,
+        "apt-get install openssh-server (as root, in a machine that allows mounts): remote demo and the tests",
     )
 }
 

@@ -379,6 +379,16 @@ impl Sshd {
     }
 }
 
+/// Where sshd is, if one can be started here.
+///
+/// # Errors
+/// [`StartError::Unavailable`] says what is missing.
+pub fn available() -> Result<String, StartError> {
+    accounts::check(Accounts::Own)?;
+    find("ssh-keygen")?;
+    find("sshd")
+}
+
 /// A port of loopback that stays ours as long as the socket is open.
 fn reserve() -> Result<(OwnedFd, SocketAddr), StartError> {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
