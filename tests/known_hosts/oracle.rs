@@ -92,10 +92,15 @@ fn ssh_keygen_finds_the_same_lines() {
         }
         Ok(())
     };
-    let mut runner = TestRunner::new(cases(24));
+    // A dozen processes a case: a thousandth of what the others do.
+    let mut config = cases(24);
+    config.cases = config.cases.min(24.max(config.cases / 1000));
+    let mut runner = TestRunner::new(config);
     runner
         .run(&keys::file(), |lines| {
-            fs::write(&file, lines.join("\n")).unwrap();
+            // A last line of a name alone and without its newline makes ssh-keygen 9.2 read on in what the line before
+            // has left in its buffer (hostkeys_foreach_file steps over the terminator), and find a key there.
+            fs::write(&file, lines.join("\n") + "\n").unwrap();
             compare()?;
             // It leaves a file with bad lines as it is, which is the same test once more.
             let _ = keygen(&["-H", "-f", file.to_str().unwrap()]);
