@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
@@ -110,6 +110,22 @@ fn the_limit_of_descriptors_is_enforced() {
         let upside_down = Limit { soft: 33, hard: 32 };
         assert_eq!(errno(sys::setrlimit(upside_down)), libc::EINVAL);
         assert_eq!(sys::getrlimit().unwrap(), low);
+    });
+}
+
+#[test]
+fn wait4_tells_the_end_and_the_use_of_a_child_and_of_its_children() {
+    watchdog(PATIENCE, || {
+        // It waits for its input's end, which only wait4 brings; the loop runs in a child of its own.
+        let words = "read line; sh -c 'i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done'; exit 7";
+        let mut shell = Command::new("sh");
+        let child = shell.args(["-c", words]).stdin(Stdio::piped()).spawn().unwrap();
+        let (status, usage) = sys::wait4(child).unwrap();
+        assert_eq!(status.code(), Some(7));
+        assert!(usage.user + usage.system > Duration::from_millis(1), "{usage:?}");
+        assert!(usage.max_rss_kib > 100);
+        let child = Command::new("sh").args(["-c", "kill -9 $$"]).spawn().unwrap();
+        assert_eq!(sys::wait4(child).unwrap().0.signal(), Some(9));
     });
 }
 

@@ -80,7 +80,7 @@ pub use sockopt::{
 };
 #[cfg(feature = "remote")]
 pub use termios::{Termios, tcgetattr, tcsetattr, window_size};
-pub use usage::{Usage, Who, getrusage};
+pub use usage::{Usage, Who, getrusage, wait4};
 #[cfg(feature = "remote")]
 pub use zero::zero;
 

@@ -1,8 +1,10 @@
-//! getrusage(2): what a process or thread has used.
+//! getrusage(2) and wait4(2): what a process or thread has used.
 
 use super::check;
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
 /// Whose usage to read.
@@ -45,16 +47,35 @@ pub fn getrusage(who: Who) -> io::Result<Usage> {
     // SAFETY: the kernel writes one rusage to the pointer and nothing else.
     check(unsafe { libc::getrusage(who, usage.as_mut_ptr()) })?;
     // SAFETY: it returned 0, so it has written the whole of it.
-    let usage = unsafe { usage.assume_init() };
-    let time = |t: libc::timeval| {
-        Duration::from_secs(t.tv_sec.unsigned_abs())
-            + Duration::from_micros(t.tv_usec.unsigned_abs())
-    };
-    Ok(Usage {
-        user: time(usage.ru_utime),
-        system: time(usage.ru_stime),
-        voluntary: usage.ru_nvcsw.unsigned_abs(),
-        involuntary: usage.ru_nivcsw.unsigned_abs(),
-        max_rss_kib: usage.ru_maxrss.unsigned_abs(),
-    })
+    Ok(Usage::of(&unsafe { usage.assume_init() }))
+}
+
+/// Closes a child's input and waits for its end: how it ended, and what it and the children that it waited for have used.
+///
+/// # Errors
+/// `ECHILD` when it has been waited for; `EINTR`.
+pub fn wait4(mut child: Child) -> io::Result<(ExitStatus, Usage)> {
+    drop(child.stdin.take());
+    let process = libc::pid_t::try_from(child.id()).unwrap_or(0);
+    let (mut status, mut usage) = (0, MaybeUninit::<libc::rusage>::uninit());
+    // SAFETY: the kernel writes one int and one rusage to the pointers and nothing else.
+    check(unsafe { libc::wait4(process, &raw mut status, 0, usage.as_mut_ptr()) })?;
+    // SAFETY: it returned a process, so it has written the whole of it.
+    Ok((ExitStatus::from_raw(status), Usage::of(&unsafe { usage.assume_init() })))
+}
+
+impl Usage {
+    fn of(usage: &libc::rusage) -> Self {
+        let time = |t: libc::timeval| {
+            Duration::from_secs(t.tv_sec.unsigned_abs())
+                + Duration::from_micros(t.tv_usec.unsigned_abs())
+        };
+        Self {
+            user: time(usage.ru_utime),
+            system: time(usage.ru_stime),
+            voluntary: usage.ru_nvcsw.unsigned_abs(),
+            involuntary: usage.ru_nivcsw.unsigned_abs(),
+            max_rss_kib: usage.ru_maxrss.unsigned_abs(),
+        }
+    }
 }
