@@ -2,13 +2,11 @@
 
 use super::files::{done, unfit};
 use super::session::{Line, UnderWay, failed};
+use super::transfer::UNDER_WAY;
 use super::{Attributes, Handle, Reply, Request, StatusCode};
 use crate::remote::error::{Error, Reason, Step};
 use std::io::SeekFrom;
 use std::rc::Rc;
-
-/// Writes of one call that are under way at a time.
-const WRITES: usize = 64;
 
 /// An open file on the server, or a directory. Dropping it closes it, and nobody hears whether that went well: for a file that
 /// was written [`close`](Self::close) it.
@@ -35,7 +33,8 @@ impl File {
             .ok_or_else(|| Error::new(Step::Sftp, Reason::Usage, "the file is closed"))
     }
 
-    /// Reads at most a request's worth of bytes (32 KiB or the server's limit) from where the file stands; 0 at its end.
+    /// Reads at most a request's worth of bytes (the server's limit, 255 KiB at most; 32 KiB where it tells none) from where the
+    /// file stands; 0 at its end.
     ///
     /// # Errors
     /// The server's.
@@ -79,7 +78,7 @@ impl File {
             let handle = self.open_handle()?;
             under_way.push(Request::Write { handle, offset: self.offset, bytes }, ())?;
             self.offset += bytes.len() as u64;
-            if under_way.len() >= WRITES {
+            if under_way.len() * size >= UNDER_WAY {
                 self.written(&mut under_way).await?;
             }
         }

@@ -17,8 +17,12 @@ use std::time::Duration;
 
 /// What one call takes from the channel, at most.
 const PIECE: usize = 128 * 1024;
-/// Requests for data ask for so much, unless the server's limits are lower. Each is a reply in memory.
+/// Bytes of one request for data, or with data, where the server tells no limits: every server takes packets of 34,000 bytes
+/// (draft-ietf-secsh-filexfer-02, section 3).
 const CHUNK: u32 = 32 * 1024;
+/// And the most where it does, which is OpenSSH's own limit: a request costs the server the same whatever its length. A reply
+/// must fit into [`PACKET_LIMIT`](super::PACKET_LIMIT), and is in memory.
+const CHUNK_MAX: u32 = 255 * 1024;
 
 /// How long the answers to what was asked are waited for once nobody uses it any more.
 const LINGER: Duration = Duration::from_secs(5);
@@ -303,8 +307,8 @@ impl Line {
         }
         let Reply::Limits(limits) = self.call(Request::Limits).await? else { return Ok(()) };
         let bound = |said: u64| match u32::try_from(said) {
-            Ok(0) | Err(_) => CHUNK,
-            Ok(said) => said.min(CHUNK),
+            Ok(0) => CHUNK,
+            said => said.map_or(CHUNK_MAX, |said| said.min(CHUNK_MAX)),
         };
         self.read_size.set(bound(limits.read));
         self.write_size.set(bound(limits.write));

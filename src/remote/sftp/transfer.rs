@@ -19,7 +19,7 @@ use std::rc::Rc;
 
 /// Bytes of a transfer under way at a time: requests for them when we read, bytes not yet acknowledged when we write. It is
 /// as much as libssh2's window lets come.
-const UNDER_WAY: usize = 2 << 20;
+pub(super) const UNDER_WAY: usize = 2 << 20;
 
 /// How a file is copied, and who hears of it.
 #[derive(Default)]
