@@ -183,6 +183,8 @@ impl Line {
             }
             self.close_orphans();
             self.wake_waiting();
+            // Who has its reply asks for more before we take more: the server has work meanwhile, and replies do not pile up.
+            others_first().await;
         }
     }
 
@@ -378,6 +380,19 @@ impl<T> Drop for UnderWay<'_, T> {
             self.line.abandon(ticket);
         }
     }
+}
+
+/// Lets the futures run that were just woken.
+async fn others_first() {
+    let mut been = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut been, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 fn gone(why: &str) -> Error {
