@@ -55,6 +55,8 @@ fn errors_carry_the_errno_and_its_name() {
     assert_eq!(errno(sys::bind(&second, elsewhere)), libc::EADDRNOTAVAIL);
     let (unix, _) = sys::socketpair().unwrap();
     assert_eq!(errno(sys::set_nodelay(&unix)), libc::EOPNOTSUPP);
+    assert_eq!(errno(sys::set_quickack(&unix)), libc::EOPNOTSUPP);
+    sys::set_quickack(&connected().0).unwrap();
 }
 
 #[test]

@@ -228,6 +228,11 @@ impl Transport {
 
     /// Waits until a call is worth another try.
     async fn wait(&self, seen: u64) {
+        if self.held.get() {
+            // An answer is all that is waited for. sshd sends its first packets by Nagle's algorithm, so that the answer may be behind a
+            // packet that waits for its acknowledgement: 40 ms, if that is delayed. What is no TCP has no such delay.
+            let _ = sys::set_quickack(self.socket.get_ref());
+        }
         let (interest, stall) = match self.session.block_directions() {
             BlockDirections::Inbound => (Interest::Read, None),
             BlockDirections::Outbound => (Interest::Write, None),

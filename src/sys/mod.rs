@@ -74,9 +74,9 @@ pub use socket::{
     shutdown, socket, socketpair,
 };
 pub use sockopt::{
-    SocketMemory, set_dual_stack, set_linger, set_nodelay, set_receive_buffer, set_receive_timeout,
-    set_reuse_address, set_reuse_port, set_send_buffer, set_send_timeout, set_timestamps,
-    socket_memory, take_error,
+    SocketMemory, set_dual_stack, set_linger, set_nodelay, set_quickack, set_receive_buffer,
+    set_receive_timeout, set_reuse_address, set_reuse_port, set_send_buffer, set_send_timeout,
+    set_timestamps, socket_memory, take_error,
 };
 #[cfg(feature = "remote")]
 pub use termios::{Termios, tcgetattr, tcsetattr, window_size};

@@ -83,6 +83,15 @@ pub fn set_nodelay(fd: impl AsFd) -> io::Result<()> {
     setsockopt(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, &on)
 }
 
+/// `TCP_QUICKACK`: acknowledge what has come, and what comes next, at once (tcp(7)). The kernel goes back to its own ways by itself.
+///
+/// # Errors
+/// `EOPNOTSUPP` on a socket that is not TCP.
+pub fn set_quickack(fd: impl AsFd) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    setsockopt(fd, libc::IPPROTO_TCP, libc::TCP_QUICKACK, &on)
+}
+
 /// `SO_LINGER`: close waits so many seconds for unsent data; with 0 it sends a reset and forgets them.
 ///
 /// # Errors
