@@ -77,7 +77,7 @@ fuzz: ## a million cases for each property of the parsers (CASES=), some minutes
 bench: ## paired measurements beside Python's socketserver, 5 minutes (ARGS='-- pool threads reuseport fork idle')
 	$(call with,python3) cargo bench --locked --bench paired $(ARGS)
 
-bench-remote: ## the remote beside OpenSSH and paramiko, 5 minutes (ARGS='-- put get connect exec --rounds 8 --size 512M --record FILE')
+bench-remote: ## the remote beside OpenSSH and paramiko, 4 minutes (ARGS='-- put get connect exec --rounds 8 --size 512M --record FILE')
 	$(call with,ssh sshd paramiko) cargo bench --locked --bench remote $(ARGS)
 
 lint: ## rustfmt, clippy and rustdoc; warnings are errors

@@ -257,7 +257,7 @@ impl Report {
             for (c, who) in who.iter().enumerate() {
                 let own = spread((0..rounds).map(|r| value(c, r, f)));
                 let ratio = spread((0..rounds).map(|r| value(0, r, f) / value(c, r, f)));
-                let ratio = if c == 0 { " | | ".to_owned() } else { ratio };
+                let ratio = if c == 0 { "| |".to_owned() } else { ratio };
                 self.say(format!("| {figure} | {} | {own} | {ratio} |", who.name()));
             }
         }
