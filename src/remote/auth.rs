@@ -23,6 +23,9 @@ use std::time::{Duration, Instant};
 /// Rounds of a server that wants several methods, at most.
 const ROUNDS: usize = 5;
 
+/// Failures that sshd bears: at the next one, its MaxAuthTries (6), it hangs up.
+const FAILURES: usize = 5;
+
 /// One login.
 pub(super) struct Login<'a> {
     transport: &'a Rc<Transport>,
@@ -36,8 +39,8 @@ pub(super) struct Login<'a> {
     tried: Vec<String>,
     /// Keys that need not be tried again.
     used: HashSet<Vec<u8>>,
-    /// Failures with keys that the server has counted.
-    refusals: usize,
+    /// Failures that the server has counted.
+    failures: usize,
     passwords: usize,
 }
 
@@ -69,7 +72,7 @@ pub(super) async fn log_in(
         offered: Vec::new(),
         tried: Vec::new(),
         used: HashSet::new(),
-        refusals: 0,
+        failures: 0,
         passwords: 0,
     };
     let timed_out = || Error::timed_out(Step::Auth, format_args!("{user}@{host}"), within);
@@ -105,7 +108,8 @@ impl Login<'_> {
 
     /// Asks what the server would take. True: it has let the user in.
     async fn list(&mut self) -> Result<bool, Error> {
-        let list = |session: &ssh2::Session| ssh::userauth_list(session, self.user);
+        let user = self.user;
+        let list = |session: &ssh2::Session| ssh::userauth_list(session, user);
         let list = self.transport.exclusively(list).await?;
         let list = list.map_err(|error| self.gone("none", &error))?;
         let Some(list) = list else { return Ok(true) };
@@ -123,7 +127,19 @@ impl Login<'_> {
         if self.list().await? {
             return Ok(Outcome::In("none".into()));
         }
-        Ok(if self.offered == before { Outcome::No } else { Outcome::Partly })
+        // The server counts the question too: only the first one is free.
+        self.failures += 1;
+        if self.offered == before {
+            return Ok(Outcome::No);
+        }
+        self.failures -= 1;
+        Ok(Outcome::Partly)
+    }
+
+    /// The server does not take it.
+    fn failed(&mut self, what: &str) {
+        self.failures += 1;
+        self.tried.push(format!("{what}: not accepted"));
     }
 
     async fn by_password(&mut self) -> Result<Outcome, Error> {
@@ -149,7 +165,7 @@ impl Login<'_> {
             if !error.denied() {
                 return Err(self.gone("password", &error));
             }
-            self.tried.push("password: not accepted".into());
+            self.failed("password");
             match self.refused().await? {
                 Outcome::No => {}
                 other => return Ok(other),
@@ -181,7 +197,7 @@ impl Login<'_> {
             if !error.denied() {
                 return Err(self.gone(METHOD, &error));
             }
-            self.tried.push(format!("{METHOD}: not accepted"));
+            self.failed(METHOD);
             match self.refused().await? {
                 Outcome::No if answered.get() => {}
                 other => return Ok(other),
@@ -215,12 +231,21 @@ impl Login<'_> {
     }
 
     /// A failure that ends the login.
-    fn gone(&self, method: &str, error: &SshError) -> Error {
+    fn gone(&mut self, method: &str, error: &SshError) -> Error {
+        const TRIES: &str = "too many tries make a server hang up (MaxAuthTries of sshd_config(5)); name the key to use";
         let error = self.transport.failed(Step::Auth, method, error);
-        if error.reason() == Reason::Disconnected && self.refusals > 0 {
-            return error.hint("too many keys make a server hang up (MaxAuthTries of sshd_config(5)); name the one to use");
+        if error.reason() != Reason::Disconnected || self.failures == 0 {
+            return error;
         }
-        error
+        if self.failures < FAILURES {
+            return error.hint(TRIES);
+        }
+        // That was one too many, and its answer.
+        if method != "none" {
+            self.failed(method);
+        }
+        self.tried.push("the server hung up".into());
+        self.denied().hint(TRIES)
     }
 
     fn denied(&self) -> Error {

@@ -1,6 +1,6 @@
 //! The method `publickey` (RFC 4252 section 7): which keys, in which order, and who signs.
 
-use super::{Login, Outcome};
+use super::{FAILURES, Login, Outcome};
 use crate::remote::agent::{Identity, RSA_SHA2_256, RSA_SHA2_512};
 use crate::remote::agent_socket::AgentSocket;
 use crate::remote::credentials::{Key, PASSWORDS};
@@ -13,12 +13,6 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-
-/// Keys that the server may refuse before we stop: one below sshd's MaxAuthTries (6), which would make it hang up.
-const REFUSALS: usize = 5;
-
-/// libssh2.h: a key that cannot be read, or not with this passphrase.
-const UNREADABLE: i32 = -16;
 
 /// A key to try.
 enum Candidate {
@@ -65,7 +59,7 @@ impl Login<'_> {
             if self.used.contains(&candidate.identity()) {
                 continue;
             }
-            if self.refusals >= REFUSALS {
+            if self.failures >= FAILURES {
                 self.tried.push("further keys not tried (the server would hang up)".into());
                 break;
             }
@@ -83,8 +77,7 @@ impl Login<'_> {
             if !error.denied() {
                 return Err(self.gone("publickey", &error));
             }
-            self.refusals += 1;
-            self.tried.push(format!("{name}: not accepted"));
+            self.failed(&name);
             // The server knew the key and saw a signature: it may want another method now.
             if error.code == libssh2_sys::LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED {
                 match self.refused().await? {
@@ -167,7 +160,7 @@ impl Login<'_> {
         }
         if let Some(passphrase) = self.credentials.passphrase.clone() {
             return Ok(match self.signed_with(key, Some(&passphrase)).await? {
-                Err(error) if error.code == UNREADABLE => {
+                Err(error) if unreadable(&error) => {
                     self.tried.push(format!("{name}: the passphrase does not open it"));
                     Err(None)
                 }
@@ -187,7 +180,7 @@ impl Login<'_> {
         for _ in 0..PASSWORDS {
             let Some(passphrase) = self.ask(|ask| ask.passphrase(path)) else { break };
             match self.signed_with(key, Some(&passphrase)).await? {
-                Err(error) if error.code == UNREADABLE => {}
+                Err(error) if unreadable(&error) => {}
                 done => return Ok(done.map_err(Some)),
             }
         }
@@ -300,6 +293,15 @@ impl Login<'_> {
         // Users with control characters were refused long before.
         CString::new(self.user).unwrap_or_default()
     }
+}
+
+/// A key that cannot be read, or not with this passphrase: OpenSSL's reader says the one, libssh2's own, of OpenSSH's
+/// format, the other.
+fn unreadable(error: &SshError) -> bool {
+    matches!(
+        error.code,
+        libssh2_sys::LIBSSH2_ERROR_FILE | libssh2_sys::LIBSSH2_ERROR_KEYFILE_AUTH_FAILED
+    )
 }
 
 /// A key that the agent holds needs no passphrase.
