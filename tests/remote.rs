@@ -1,26 +1,19 @@
 //! The remote against a real sshd: log in, run, copy.
 #![cfg(feature = "remote")]
 
+#[path = "support/remote.rs"]
+mod remote;
 #[path = "support/ssh.rs"]
 mod ssh;
 mod support;
 
+use remote::client;
 use std::fs;
 use std::time::Duration;
 use support::{scratch, watchdog};
 use waitcopy::lab::sshd::{Accounts, KeyKind, Options, Sshd};
 use waitcopy::remote::secret::Secret;
-use waitcopy::remote::{Client, Exit, Policy};
-
-fn client(sshd: &Sshd) -> Client {
-    let known = sshd.folder().join("known_hosts_of_the_test");
-    fs::write(&known, sshd.known_hosts()).expect("known_hosts");
-    let target = format!("{}@127.0.0.1:{}", sshd.user(), sshd.addr().port());
-    Client::new(&target)
-        .expect("a target")
-        .agent(waitcopy::remote::config::IdentityAgent::Off)
-        .known_hosts(known)
-}
+use waitcopy::remote::{Exit, Policy};
 
 #[test]
 fn the_notes_four_jobs() {
