@@ -6,11 +6,13 @@ use crate::ssh::or_skip;
 use crate::support::{PATIENCE, watchdog};
 use std::cell::RefCell;
 use std::fs;
+use std::future::Future;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
+use std::task::Poll;
 use waitcopy::lab::sshd::{Options, Sshd};
 use waitcopy::remote::config::IdentityAgent;
 use waitcopy::remote::secret::Secret;
@@ -167,4 +169,20 @@ pub fn new_key(folder: &Path, name: &str, words: &[&str]) -> PathBuf {
     let output = keygen.stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "{}", crate::ssh::said(&output));
     path
+}
+
+/// Runs futures side by side on the reactor that polls this one; what they came to, in their order.
+pub async fn all<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
+    let mut futures: Vec<_> = futures.into_iter().map(|future| Some(Box::pin(future))).collect();
+    let mut done: Vec<Option<T>> = futures.iter().map(|_| None).collect();
+    std::future::poll_fn(|cx| {
+        for (future, done) in futures.iter_mut().zip(&mut done) {
+            if let Some(Poll::Ready(output)) = future.as_mut().map(|f| f.as_mut().poll(cx)) {
+                (*done, *future) = (Some(output), None);
+            }
+        }
+        if done.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    done.into_iter().flatten().collect()
 }
