@@ -11,8 +11,6 @@ use remote::{Agent, Person, client, holds, login, new_key, refusal, secret, with
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use support::skip;
 use waitcopy::lab::sshd::{KeyFile, KeyKind, Options, Sshd};
 use waitcopy::remote::config::IdentityAgent;
 use waitcopy::remote::{Client, Reason, key_file};
@@ -215,6 +213,22 @@ fn the_fifth_key_of_an_agent_is_tried_and_the_sixth_is_not() {
 }
 
 #[test]
+fn an_agent_that_does_not_sign_is_passed_over() {
+    with(Options::default(), |sshd| {
+        let agent = Agent::start(&sshd);
+        // To be confirmed by a person, and there is nobody to ask.
+        agent.add_with(&["-c"], &[sshd.client_key(KeyKind::Ed25519).unwrap()]);
+        let by_agent = || client(&sshd).agent(agent.at());
+        let error = refusal(&by_agent());
+        denied(&sshd, &by_agent(), &["agent's waitcopy: the agent refused to sign"]);
+        // The server has refused nothing.
+        assert!(!error.to_string().contains("not accepted"), "{error}");
+        agent.add(&[sshd.client_key(KeyKind::Ecdsa256).unwrap()]);
+        assert_eq!(login(&sshd, &by_agent()), "publickey agent's waitcopy");
+    });
+}
+
+#[test]
 fn five_refused_keys_leave_the_password_its_try() {
     let accounts = waitcopy::lab::sshd::Accounts::Password;
     with(Options { accounts, ..Options::default() }, |sshd| {
@@ -238,71 +252,4 @@ fn a_server_that_hangs_up_sooner_is_explained() {
         assert_eq!(error.reason(), Reason::Disconnected, "{error}");
         holds(&error, &["MaxAuthTries", "name the key to use"]);
     });
-}
-
-/// The usual files are the home's of the password database (`Local`): a process with a database of its own has a home
-/// of its own.
-#[test]
-fn the_usual_files_of_the_home_in_their_order() {
-    const CHILD: &str = "WAITCOPY_TEST_HOME";
-    let test = "the_usual_files_of_the_home_in_their_order";
-    if let Some(home) = std::env::var_os(CHILD) {
-        return with(Options::default(), move |sshd| by_usual_files(&sshd, Path::new(&home)));
-    }
-    let uid = fs::metadata("/proc/self").map(|meta| std::os::unix::fs::MetadataExt::uid(&meta));
-    if uid.unwrap() != 0 {
-        return skip("only root can give a process another home");
-    }
-    let home = support::scratch("usual-files");
-    fs::create_dir_all(home.join(".ssh")).unwrap();
-    let passwd =
-        format!("root:x:0:0::{}:/bin/sh\nsshd:x:60501:60501::/:/bin/false\n", home.display());
-    fs::write(home.join("passwd"), passwd).unwrap();
-    let script = "mount --bind \"$1/passwd\" /etc/passwd && exec \"$2\" --exact \"$3\" --nocapture";
-    let mut again = Command::new("unshare");
-    again.args(["--mount", "sh", "-c", script, "sh"]).arg(&home);
-    again.arg(std::env::current_exe().unwrap()).arg(test).env(CHILD, &home);
-    again.env_remove("SSH_AUTH_SOCK");
-    let output = again.output().unwrap();
-    fs::remove_dir_all(&home).unwrap();
-    let said = ssh::said(&output);
-    if said.contains("unshare: ") || said.contains("mount: ") {
-        return skip(&said);
-    }
-    assert!(said.contains("1 passed"), "{said}");
-}
-
-fn by_usual_files(sshd: &Sshd, home: &Path) {
-    let folder = home.join(".ssh");
-    let place = |key: &Path, name: &str| {
-        fs::copy(key, folder.join(name)).unwrap();
-        folder.join(name)
-    };
-    let known = folder.join("known_hosts");
-    fs::write(&known, sshd.known_hosts()).unwrap();
-    let target = format!("{}@127.0.0.1:{}", sshd.user(), sshd.addr().port());
-    let [new, configured] = [Client::new, Client::from_config];
-    denied(sshd, &new(&target).unwrap(), &["nothing to try", "name a key"]);
-    // The order is OpenSSH's, and a file that is not there is no news.
-    place(&sshd.stranger_key(KeyKind::Rsa3072).unwrap(), "id_rsa");
-    let third = place(&sshd.client_key(KeyKind::Ed25519).unwrap(), "id_ed25519");
-    for make in [new, configured] {
-        assert_eq!(login(sshd, &make(&target).unwrap()), by(&third));
-    }
-    let second = place(&sshd.client_key(KeyKind::Ecdsa256).unwrap(), "id_ecdsa");
-    assert_eq!(login(sshd, &new(&target).unwrap()), by(&second));
-    // A name that is asked for takes the place of the usual ones.
-    let stranger = sshd.stranger_key(KeyKind::Ecdsa384).unwrap();
-    let error = refusal(&new(&target).unwrap().identity(&stranger));
-    assert!(!error.to_string().contains("id_"), "{error}");
-    // The user's configuration: a name for the host, its file, and how strictly.
-    let keys = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
-    keys.filter(|path| path != &known).for_each(|path| fs::remove_file(path).unwrap());
-    let named = place(&sshd.client_key(KeyKind::Ecdsa521).unwrap(), "of_the_machine");
-    let (user, port) = (sshd.user(), sshd.addr().port());
-    let config = format!(
-        "Host machine\n HostName 127.0.0.1\n User {user}\n Port {port}\n IdentityFile ~/.ssh/of_the_machine\n"
-    );
-    fs::write(folder.join("config"), config).unwrap();
-    assert_eq!(login(sshd, &configured("machine").unwrap()), by(&named));
 }

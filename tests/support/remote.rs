@@ -131,6 +131,8 @@ impl Agent {
     pub fn start_at(socket: PathBuf) -> Self {
         let mut agent = Command::new("ssh-agent");
         agent.arg("-D").arg("-a").arg(&socket).stdin(Stdio::null()).stdout(Stdio::piped());
+        // Nobody is asked to confirm anything.
+        agent.env_remove("DISPLAY").env("SSH_ASKPASS", "/bin/false").stderr(Stdio::null());
         let mut child = agent.spawn().unwrap();
         // It tells its socket once it listens.
         let mut line = String::new();
@@ -140,8 +142,16 @@ impl Agent {
     }
 
     pub fn add(&self, keys: &[PathBuf]) {
+        self.add_with(&[], keys);
+    }
+
+    pub fn add_with(&self, words: &[&str], keys: &[PathBuf]) {
         let mut add = Command::new("ssh-add");
-        add.arg("-q").args(keys).env("SSH_AUTH_SOCK", &self.socket).stdin(Stdio::null());
+        add.arg("-q")
+            .args(words)
+            .args(keys)
+            .env("SSH_AUTH_SOCK", &self.socket)
+            .stdin(Stdio::null());
         let output = add.output().unwrap();
         assert!(output.status.success(), "{}", crate::ssh::said(&output));
     }

@@ -225,7 +225,7 @@ impl Login<'_> {
         self.transport.exclusively(call).await
     }
 
-    /// By a key of the agent's: the agent signs, and we wait for it as for the server.
+    /// By a key of the agent's: the agent signs, and we wait for it as for the server. `Err(None)`: it has not signed.
     async fn by_agent(
         &mut self,
         agent: &mut AgentSocket,
@@ -234,6 +234,7 @@ impl Login<'_> {
     ) -> Result<Result<(), Option<SshError>>, Error> {
         let user = self.c_user();
         let signature: RefCell<Option<Signing>> = RefCell::default();
+        let mut unsigned = false;
         loop {
             let call = |session: &ssh2::Session| {
                 let mut message = None;
@@ -249,10 +250,12 @@ impl Login<'_> {
             };
             let stage = self.transport.exclusively(call).await?;
             match stage {
+                Err(error) if error.denied() && unsigned => return Ok(Err(None)),
                 Err(error) => return Ok(Err(Some(error))),
                 Ok(Stage::Done) => return Ok(Ok(())),
                 Ok(Stage::Sign(message)) => {
                     let signed = self.agent_signature(agent, identity, &message, name).await;
+                    unsigned = matches!(signed, Signing::Refused);
                     *signature.borrow_mut() = Some(signed);
                 }
             }
