@@ -261,6 +261,27 @@ fn a_server_that_hangs_up_before_its_banner_is_tried_again() {
 }
 
 #[test]
+fn a_server_that_hangs_up_after_its_banner_is_not() {
+    watchdog(PATIENCE, || {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let peer = thread::spawn(move || {
+            let (mut peer, _) = listener.accept().unwrap();
+            peer.write_all(b"a word before\r\nSSH-2.0-curt\r\n").unwrap();
+            let mut line = String::new();
+            BufReader::new(peer).read_line(&mut line).unwrap();
+            listener
+        });
+        let error = refusal(&stranger(addr));
+        assert_eq!(error.step(), Step::Handshake, "{error}");
+        assert!(!error.to_string().contains("MaxStartups"), "{error}");
+        let listener = peer.join().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        assert!(listener.accept().is_err(), "it came again");
+    });
+}
+
+#[test]
 fn startups_that_are_used_up_are_named_and_others_get_in_later() {
     with(Options { max_startups: "2:100:2".to_owned(), ..Options::default() }, |sshd| {
         let key = sshd.client_key(KeyKind::Ed25519).unwrap();

@@ -77,6 +77,7 @@ fn an_unknown_host_is_rejected_before_any_authentication() {
     with(Options { accounts: Accounts::Password, ..Options::default() }, |sshd| {
         let known = sshd.folder().join("no-file-yet");
         // Nobody has named a policy.
+        assert_eq!(Policy::default(), Policy::Reject);
         let error = refused(&sshd, &client(&sshd, &known), Reason::HostKeyUnknown);
         let shown = fingerprint(sshd.host_key_path(KeyKind::Ed25519).unwrap());
         let file = known.display().to_string();
