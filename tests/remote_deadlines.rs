@@ -18,6 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use support::{PATIENCE, watchdog};
 use waitcopy::lab::sshd::{Accounts, KeyKind, Options, Sshd};
+use waitcopy::remote::config::IdentityAgent;
 use waitcopy::remote::secret::Secret;
 use waitcopy::remote::{Ask, Client, Error, Reason, Sink, Step, Timeouts};
 use waitcopy::sys;
@@ -136,6 +137,16 @@ fn a_server_that_stops_fails_at_the_deadline_of_the_login() {
         let client = client(&sshd).ask(Stopping(Rc::clone(&sshd), password));
         let error = late(&timeouts(client, |t| t.auth = SECOND), Step::Auth);
         holds(&error, &["walter@127.0.0.1", "no end after 1s"]);
+    });
+}
+
+#[test]
+fn an_agent_that_says_nothing_fails_at_the_deadline_of_the_login() {
+    with(Options::default(), |sshd| {
+        let socket = sshd.folder().join("silent");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let client = client(&sshd).agent(IdentityAgent::Socket(socket));
+        late(&timeouts(client, |t| t.auth = SECOND), Step::Auth);
     });
 }
 

@@ -107,7 +107,7 @@ fn what_openssh_s_configuration_says() {
         let key = place(&sshd.client_key(KeyKind::Ecdsa521).unwrap(), folder, "of_the_machine");
         let config = format!(
             "Host machine far\n HostName 127.0.0.1\n User {user}\n Port {port}\n\
-            Host machine\n IdentityFile ~/.ssh/of_the_machine\n HashKnownHosts yes\n\
+            Host machine\n IdentityFile ~/.ssh/of_the_machine\n HashKnownHosts yes\n Compression yes\n\
             UserKnownHostsFile ~/.ssh/machines\n StrictHostKeyChecking accept-new\n\
             Host far\n ProxyJump near\n"
         );

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::PATIENCE;
 use waitcopy::lab::sshd::{Accounts, KeyKind, Options, Sshd};
+use waitcopy::remote::config::IdentityAgent;
 use waitcopy::remote::{Client, Error, Policy, Reason, Step};
 
 const POLICIES: [Policy; 3] = [Policy::Reject, Policy::AcceptNew, Policy::Warn];
@@ -292,6 +293,30 @@ fn a_host_certificate_does_not_stand_in_the_way() {
         assert_eq!(refusal(&client(&sshd, &known)).reason(), Reason::HostKeyUnknown);
         let known = file(&sshd, &format!("{authority}{line}"));
         login(&sshd, &client(&sshd, &known));
+    });
+}
+
+#[test]
+fn a_name_is_known_as_a_name() {
+    with(Options::default(), |sshd| {
+        let (port, key) = (sshd.addr().port(), sshd.client_key(KeyKind::Ed25519).unwrap());
+        // It may stand for ::1 as well, where nobody listens on this port.
+        let target = format!("{}@localhost:{port}", sshd.user());
+        let client = |known: &Path| {
+            let client = Client::new(&target).unwrap().agent(IdentityAgent::Off);
+            client.identity(&key).known_hosts(known)
+        };
+        let host_key = key_of(&sshd.known_hosts());
+        for (name, is_known) in [("localhost", true), ("LocalHost", true), ("127.0.0.1", false)] {
+            let client = client(&file(&sshd, &format!("[{name}]:{port} {host_key}\n")));
+            if is_known {
+                login(&sshd, &client);
+            } else {
+                let error = refusal(&client);
+                assert_eq!(error.reason(), Reason::HostKeyUnknown);
+                holds(&error, &[&format!("[localhost]:{port} is unknown")]);
+            }
+        }
     });
 }
 

@@ -172,6 +172,19 @@ fn an_agent_signs_with_each_kind_of_key() {
 }
 
 #[test]
+fn an_agent_s_comment_does_not_reach_the_terminal_as_it_is() {
+    with(Options::default(), |sshd| {
+        let key = new_key(sshd.folder(), "odd", &["-C", "\u{1b}[31mred"]);
+        let agent = Agent::start(&sshd);
+        agent.add(&[key.clone()]);
+        let by_agent = || client(&sshd).agent(agent.at());
+        denied(&sshd, &by_agent(), &["agent's ?[31mred: not accepted"]);
+        authorize(&sshd, &key);
+        assert_eq!(login(&sshd, &by_agent()), "publickey agent's ?[31mred");
+    });
+}
+
+#[test]
 fn the_fifth_key_of_an_agent_is_tried_and_the_sixth_is_not() {
     with(Options::default(), |sshd| {
         let key = sshd.client_key(KeyKind::Ed25519).unwrap();

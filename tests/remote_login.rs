@@ -198,6 +198,18 @@ fn the_key_exchange_is_strict() {
 }
 
 #[test]
+fn a_server_without_a_common_algorithm_says_so_and_is_asked_once() {
+    let extra = vec!["MACs umac-64@openssh.com".to_owned(), "Ciphers aes128-ctr".to_owned()];
+    with(Options { extra, ..Options::default() }, |sshd| {
+        let error = refusal(&client(&sshd));
+        assert_eq!((error.step(), error.reason()), (Step::Handshake, Reason::Protocol), "{error}");
+        holds(&error, &["exchange"]);
+        assert!(sshd.await_log("no matching MAC found", PATIENCE), "{}", sshd.log());
+        assert_eq!(sshd.log().matches("Connection from").count(), 1, "{}", sshd.log());
+    });
+}
+
+#[test]
 fn dropbear_lets_in_runs_and_copies() {
     watchdog(PATIENCE, || {
         let Some(sshd) = or_skip(Dropbear::start(&[])) else { return };
