@@ -13,10 +13,10 @@ use std::cell::RefCell;
 use std::net::TcpListener;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use waitcopy::lab::sshd::{KeyKind, Options};
-use waitcopy::reactor::{Handle, Reactor};
-use waitcopy::remote::{Client, Error, Exit, Reason, Step, Timeouts};
+use waitcopy::reactor::{Deadline, Handle, Reactor};
+use waitcopy::remote::{Client, Error, Exit, Policy, Reason, Step, Timeouts};
 
 /// Connects, runs a command, and ends; what the command said.
 async fn job(reactor: &Handle, client: &Client, words: &str) -> Result<String, Error> {
@@ -143,4 +143,47 @@ fn ten_at_once_for_few_places_come_again() {
         let entered = done.iter().filter(|done| done.is_ok()).count();
         assert!(entered > 4, "{entered} of 10: {done:?}");
     });
+}
+
+#[test]
+fn a_new_host_is_saved_once_by_all() {
+    with(Options::default(), |sshd| {
+        let key = sshd.client_key(KeyKind::Ed25519).unwrap();
+        let known = sshd.folder().join("hosts");
+        let client = client_of(sshd.user(), sshd.addr(), &known).identity(&key);
+        let client = client.host_key(Policy::AcceptNew);
+        let reactor = Reactor::new().unwrap();
+        let done = reactor.run(all((0..8).map(|_| job(&reactor, &client, "echo in")).collect()));
+        assert!(done.iter().all(Result::is_ok), "{done:?}");
+        let saved = std::fs::read_to_string(&known).unwrap();
+        assert_eq!(saved.lines().count(), 1, "{saved}");
+    });
+}
+
+#[test]
+fn a_connect_is_given_up_at_any_moment_and_nothing_is_left() {
+    with(Options::default(), |sshd| {
+        let key = sshd.client_key(KeyKind::Ed25519).unwrap();
+        let client = client(&sshd).identity(&key);
+        let reactor = Reactor::new().unwrap();
+        let start = Instant::now();
+        job_in_time(&reactor, &client, Duration::MAX).expect("with all the time of the world");
+        let whole = start.elapsed();
+        let mut given_up = 0;
+        for n in 0..40 {
+            given_up += usize::from(job_in_time(&reactor, &client, whole * n / 32).is_none());
+        }
+        assert!(given_up > 0);
+        // The server sees the end of each at once, the reactor has nothing to do, and goes on.
+        support::until("the server has no session left", || sshd.sessions().is_empty());
+        assert_eq!(reactor.run(job(&reactor, &client, "echo in")).unwrap(), "in\n");
+        assert_eq!(reactor.spawned(), 0);
+    });
+}
+
+/// A job that is dropped where it stands when its time is over.
+fn job_in_time(reactor: &Reactor, client: &Client, time: Duration) -> Option<String> {
+    let deadline = Deadline::after(time);
+    let done = reactor.run(reactor.within(deadline, job(reactor, client, "echo in")));
+    done.ok().map(|done| done.unwrap())
 }

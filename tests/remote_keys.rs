@@ -176,7 +176,7 @@ fn an_agent_s_comment_does_not_reach_the_terminal_as_it_is() {
     with(Options::default(), |sshd| {
         let key = new_key(sshd.folder(), "odd", &["-C", "\u{1b}[31mred"]);
         let agent = Agent::start(&sshd);
-        agent.add(&[key.clone()]);
+        agent.add(std::slice::from_ref(&key));
         let by_agent = || client(&sshd).agent(agent.at());
         denied(&sshd, &by_agent(), &["agent's ?[31mred: not accepted"]);
         authorize(&sshd, &key);
@@ -191,14 +191,14 @@ fn the_fifth_key_of_an_agent_is_tried_and_the_sixth_is_not() {
         let agent = Agent::start(&sshd);
         let strangers = strangers(&sshd, 19);
         agent.add(&strangers[..4]);
-        agent.add(&[key.clone()]);
+        agent.add(std::slice::from_ref(&key));
         let by_agent = || client(&sshd).agent(agent.at());
         assert_eq!(login(&sshd, &by_agent()), "publickey agent's waitcopy");
 
         // Twenty keys, and the right one is the 20th.
         let agent = Agent::start_at(sshd.folder().join("agent-20"));
         agent.add(&strangers);
-        agent.add(&[key.clone()]);
+        agent.add(std::slice::from_ref(&key));
         let by_agent = || client(&sshd).agent(agent.at());
         let told = [
             "agent's stranger-0: not accepted",
