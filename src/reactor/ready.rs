@@ -37,14 +37,9 @@ impl Woken {
     }
 
     /// Takes the list; whoever is woken from now on comes into the next one.
-    pub(super) fn take(&self) -> Vec<Id> {
+    pub(super) fn take(&self) -> Round<'_> {
         let list = self.list().as_mut().map(std::mem::take).unwrap_or_default();
-        let id = |one: Arc<One>| {
-            // Before it is polled: a wake during the poll counts.
-            one.queued.store(false, SeqCst);
-            one.id
-        };
-        list.into_iter().map(id).collect()
+        Round { woken: self, left: list.into_iter() }
     }
 
     /// Says that the reactor is going to wait. False: somebody was woken already, so it must not.
@@ -90,6 +85,38 @@ impl Woken {
 impl AsFd for Woken {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.counter.as_fd()
+    }
+}
+
+/// The futures of one round, each given out once. Those that are left when it goes, since the main future has ended or
+/// one has panicked, go back to the head of the list: nobody wakes them a second time.
+pub(super) struct Round<'a> {
+    woken: &'a Woken,
+    left: std::vec::IntoIter<Arc<One>>,
+}
+
+impl Round<'_> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.left.as_slice().is_empty()
+    }
+}
+
+impl Iterator for Round<'_> {
+    type Item = Id;
+
+    fn next(&mut self) -> Option<Id> {
+        let one = self.left.next()?;
+        // Before it is polled: a wake during the poll counts.
+        one.queued.store(false, SeqCst);
+        Some(one.id)
+    }
+}
+
+impl Drop for Round<'_> {
+    fn drop(&mut self) {
+        if let Some(list) = &mut *self.woken.list() {
+            list.splice(..0, self.left.by_ref());
+        }
     }
 }
 
