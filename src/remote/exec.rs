@@ -4,7 +4,6 @@ use super::channel::{Channel, Exit, Stream};
 use super::error::{Error, Reason, Step};
 use super::session::Session;
 use super::stream::{Input, Sink};
-use super::transport::Transport;
 use crate::reactor::Deadline;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -106,10 +105,9 @@ impl<'a> Exec<'a> {
         stderr: &mut impl Sink,
     ) -> Result<Ended, Error> {
         let transport = &self.session.transport;
-        let _idle = self.idle.map(|idle| Idle(transport, transport.set_idle(Some(idle))));
         let total = self.total.unwrap_or(Duration::MAX);
         let running = self.pumped(input, stdout, stderr);
-        let running = transport.attended(Step::Command, "the command", running);
+        let running = transport.attended_for(self.idle, Step::Command, "the command", running);
         let ended = transport.reactor().within(Deadline::after(total), running).await;
         ended.unwrap_or_else(|_| Err(Error::timed_out(Step::Command, "the command", total)))
     }
@@ -168,15 +166,6 @@ impl<'a> Exec<'a> {
         }
         channel.start("exec", Some(&self.command)).await?;
         Ok((channel, refused))
-    }
-}
-
-/// The connection's own idle time, while a command has another one.
-struct Idle<'a>(&'a Transport, Option<Duration>);
-
-impl Drop for Idle<'_> {
-    fn drop(&mut self) {
-        self.0.set_idle(self.1);
     }
 }
 

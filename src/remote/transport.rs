@@ -107,9 +107,9 @@ impl Transport {
         self.traffic.get()
     }
 
-    /// From now on what a user waits for fails when no byte has moved for so long. Returns what was set before.
-    pub(super) fn set_idle(&self, idle: Option<Duration>) -> Option<Duration> {
-        self.idle.replace(idle)
+    /// From now on what a user waits for fails when no byte has moved for so long.
+    pub(super) fn set_idle(&self, idle: Option<Duration>) {
+        self.idle.set(idle);
     }
 
     /// Makes a call until it does not say `EAGAIN`. `what` is what it does, for messages.
@@ -258,7 +258,7 @@ impl Transport {
         future: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         let mut future = pin!(future);
-        let mut silent = pin!(self.silent(now()));
+        let mut silent = pin!(self.silent(idle, now()));
         poll_fn(|cx| match future.as_mut().poll(cx) {
             Poll::Pending => silent.as_mut().poll(cx).map(|idle| {
                 Err(Error::timed_out(step, format_args!("{what}: the connection is silent"), idle))
@@ -269,14 +269,25 @@ impl Transport {
     }
 
     /// Ends when no byte has moved for the idle time, from a moment on.
-    async fn silent(&self, since: Duration) -> Duration {
+    async fn silent(&self, idle: Option<Duration>, since: Duration) -> Duration {
         loop {
-            let Some(idle) = self.idle.get() else { return std::future::pending().await };
+            let Some(idle) = idle.or(self.idle.get()) else { return std::future::pending().await };
             let still = now().saturating_sub(self.moved_at.get().max(since));
             if still >= idle {
                 return idle;
             }
             self.reactor().sleep(Deadline::after(idle - still)).await;
+    ) -> Result<T, Error> {
+        self.attended_for(None, step, what, future).await
+    }
+
+    /// The same with an idle time of its own, if it has one.
+    pub(super) async fn attended_for<T>(
+        &self,
+        idle: Option<Duration>,
+        step: Step,
+        what: &str,
+        future: impl Future<Output = Result<T, Error>>,
         }
     }
 
