@@ -119,11 +119,10 @@ impl<'a> Exec<'a> {
         stderr: &mut impl Sink,
     ) -> Result<Ended, Error> {
         let (channel, refused) = self.started().await?;
-        {
+        let exit = {
             let mut give = pin!(give(&channel, input));
-            let mut output = pin!(take(&channel, Stream::Output, stdout));
-            let mut error = pin!(take(&channel, Stream::Error, stderr));
-            let (mut given, mut left) = (false, [true, true]);
+            let mut taken = pin!(taken(&channel, stdout, stderr));
+            let (mut given, mut exit) = (false, None);
             poll_fn(|cx| {
                 if !given {
                     match give.as_mut().poll(cx) {
@@ -131,24 +130,21 @@ impl<'a> Exec<'a> {
                         done => given = done.is_ready(),
                     }
                 }
-                for (stream, left) in left.iter_mut().enumerate().filter(|(_, left)| **left) {
-                    let polled = if stream == 0 {
-                        output.as_mut().poll(cx)
-                    } else {
-                        error.as_mut().poll(cx)
-                    };
-                    match polled {
+                if exit.is_none() {
+                    match taken.as_mut().poll(cx) {
                         Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                        done => *left = done.is_pending(),
+                        Poll::Ready(Ok(how)) => exit = Some(how),
+                        Poll::Pending => {}
                     }
                 }
                 // Nobody reads the rest of the input; only a packet that is half on its way must go out.
-                let done = left == [false, false] && (given || !channel.mid_packet());
-                if done { Poll::Ready(Ok(())) } else { Poll::Pending }
+                match exit.take_if(|_| given || !channel.mid_packet()) {
+                    Some(exit) => Poll::Ready(Ok(exit)),
+                    None => Poll::Pending,
+                }
             })
-            .await?;
-        }
-        let exit = channel.wait_closed().await?;
+            .await?
+        };
         channel.close().await?;
         Ok(Ended { exit, refused })
     }
@@ -193,6 +189,31 @@ fn ended(done: Result<(), Error>) -> Result<(), Error> {
         Err(error) if error.reason() != Reason::Protocol => Err(error),
         _ => Ok(()),
     }
+}
+
+/// From both of the command's streams to here, to their ends, and then to the command's own: it may close them, and go on
+/// reading its input.
+async fn taken(
+    channel: &Channel,
+    stdout: &mut impl Sink,
+    stderr: &mut impl Sink,
+) -> Result<Exit, Error> {
+    let mut output = pin!(take(channel, Stream::Output, stdout));
+    let mut error = pin!(take(channel, Stream::Error, stderr));
+    let mut left = [true, true];
+    poll_fn(|cx| {
+        for (stream, left) in left.iter_mut().enumerate().filter(|(_, left)| **left) {
+            let polled =
+                if stream == 0 { output.as_mut().poll(cx) } else { error.as_mut().poll(cx) };
+            match polled {
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                done => *left = done.is_pending(),
+            }
+        }
+        if left == [false, false] { Poll::Ready(Ok(())) } else { Poll::Pending }
+    })
+    .await?;
+    channel.wait_closed().await
 }
 
 /// From one of the command's streams to here, to its end.
