@@ -56,10 +56,6 @@ pub struct Channel {
 }
 
 impl Channel {
-    pub(super) fn transport(&self) -> &Transport {
-        &self.transport
-    }
-
     /// Opens a session channel.
     pub(super) async fn open(transport: &Rc<Transport>) -> Result<Self, Error> {
         let open = |session: &ssh2::Session| ssh::channel_open_session(session, WINDOW, PACKET);

@@ -34,7 +34,7 @@ pub struct Sftp {
 
 /// What the task and those who wait have in common.
 pub(super) struct Line {
-    channel: Channel,
+    transport: Rc<Transport>,
     protocol: RefCell<Protocol>,
     waiting: RefCell<Vec<Waker>>,
     /// The task that sends, when it has nothing to send.
@@ -42,6 +42,9 @@ pub(super) struct Line {
     /// Why it has ended.
     ended: RefCell<Option<Error>>,
     stop: Cell<bool>,
+    /// Somebody waits for the channel, to close it: the task leaves it behind.
+    awaited: Cell<bool>,
+    left: RefCell<Option<Channel>>,
     /// Bytes to read, and to write, with one request.
     pub(super) read_size: Cell<u32>,
     pub(super) write_size: Cell<u32>,
@@ -60,16 +63,18 @@ impl Sftp {
             _ => error,
         })?;
         let line = Rc::new(Line {
-            channel,
+            transport: Rc::clone(transport),
             protocol: RefCell::new(Protocol::new()),
             waiting: RefCell::default(),
             sender: RefCell::default(),
             ended: RefCell::default(),
             stop: Cell::new(false),
+            awaited: Cell::new(false),
+            left: RefCell::default(),
             read_size: Cell::new(CHUNK),
             write_size: Cell::new(CHUNK),
         });
-        transport.reactor().spawn(Rc::clone(&line).run());
+        transport.reactor().spawn(Rc::clone(&line).run(channel));
         let sftp = Self { line };
         sftp.line.greeted().await?;
         sftp.line.learn_limits().await?;
@@ -82,15 +87,17 @@ impl Sftp {
     /// A connection that is gone.
     pub async fn close(self) -> Result<(), Error> {
         let line = Rc::clone(&self.line);
-        line.channel.transport().attended(Step::Sftp, "the end", line.flushed()).await?;
+        line.transport.attended(Step::Sftp, "the end", self.closed()).await
+    }
+
+    /// Files may still be open: they hold the line, but not the channel.
+    async fn closed(self) -> Result<(), Error> {
+        let line = Rc::clone(&self.line);
+        line.flushed().await?;
+        line.awaited.set(true);
         drop(self);
-        // The task lets go of the channel when it hears of the stop.
-        poll_fn(|cx| if Rc::strong_count(&line) == 1 { Poll::Ready(()) } else { line.wait(cx) })
-            .await;
-        match Rc::into_inner(line) {
-            Some(line) => line.channel.close().await,
-            None => Ok(()),
-        }
+        let left = poll_fn(|cx| line.left.take().map_or_else(|| line.wait(cx), Poll::Ready));
+        left.await.close().await
     }
 }
 
@@ -103,10 +110,10 @@ impl Drop for Sftp {
 
 impl Line {
     /// Sends and receives until it is told to stop, and then until all that was asked is answered, for a while.
-    async fn run(self: Rc<Self>) {
-        {
-            let mut sending = pin!(self.send_all());
-            let mut receiving = pin!(self.receive_all());
+    async fn run(self: Rc<Self>, channel: Channel) {
+        let ended = {
+            let mut sending = pin!(self.send_all(&channel));
+            let mut receiving = pin!(self.receive_all(&channel));
             let mut going = poll_fn(|cx| {
                 if let Poll::Ready(ended) = receiving.as_mut().poll(cx) {
                     return Poll::Ready(ended);
@@ -120,10 +127,10 @@ impl Line {
                 *self.sender.borrow_mut() = Some(cx.waker().clone());
                 Poll::Pending
             });
-            let reactor = self.channel.transport().reactor();
+            let reactor = self.transport.reactor();
             let mut late = pin!(reactor.sleep(Deadline::NEVER));
             let mut stopping = false;
-            let ended = poll_fn(|cx| {
+            poll_fn(|cx| {
                 if let Poll::Ready(ended) = Pin::new(&mut going).poll(cx) {
                     return Poll::Ready(ended);
                 }
@@ -133,23 +140,21 @@ impl Line {
                 }
                 late.as_mut().poll(cx).map(|()| gone("the server did not answer its end"))
             })
-            .await;
-            self.ended.borrow_mut().get_or_insert(ended);
-        }
-        let waiting = self.waiting.take();
-        // First let go, then wake: close() counts who holds the channel.
-        drop(self);
-        waiting.into_iter().for_each(Waker::wake);
+            .await
+        };
+        self.ended.borrow_mut().get_or_insert(ended);
+        *self.left.borrow_mut() = Some(channel).filter(|_| self.awaited.get());
+        self.wake_waiting();
     }
 
     /// Nothing is left to be sent, nothing is half sent, and everything asked is answered: a server whose answers nobody takes
     /// any more dies of that (EPIPE), with the rest of what was asked undone, such as the removal of a temporary file.
     fn quiet(&self) -> bool {
         let protocol = self.protocol.borrow();
-        protocol.output().is_empty() && protocol.in_flight() == 0 && !self.channel.mid_packet()
+        protocol.output().is_empty() && protocol.in_flight() == 0 && !self.transport.mid_packet()
     }
 
-    async fn send_all(&self) -> Error {
+    async fn send_all(&self, channel: &Channel) -> Error {
         loop {
             poll_fn(|cx| {
                 if self.protocol.borrow().output().is_empty() {
@@ -160,7 +165,7 @@ impl Line {
             })
             .await;
             let output = || Ref::map(self.protocol.borrow(), Protocol::output);
-            match self.channel.write_from(Step::Sftp, output).await {
+            match channel.write_from(Step::Sftp, output).await {
                 Ok(n) => self.protocol.borrow_mut().sent(n),
                 Err(error) => return error,
             }
@@ -169,10 +174,10 @@ impl Line {
         }
     }
 
-    async fn receive_all(&self) -> Error {
+    async fn receive_all(&self, channel: &Channel) -> Error {
         let mut buffer = vec![0; PIECE];
         loop {
-            match self.channel.read(Step::Sftp, Stream::Output, &mut buffer).await {
+            match channel.read(Step::Sftp, Stream::Output, &mut buffer).await {
                 Ok(0) => return gone("the server closed the channel"),
                 Err(error) => return error,
                 Ok(n) => {
