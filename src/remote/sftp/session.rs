@@ -240,13 +240,13 @@ impl Line {
         self.close_orphans();
     }
 
-    /// Waits for a reply.
+    /// Waits for a reply, as long as the connection is not silent.
     pub(super) async fn reply(&self, ticket: Ticket) -> Result<Reply, Error> {
         let waited = Waited { line: self, ticket: Some(ticket) };
-        let reply =
-            poll_fn(|cx| self.take(ticket).map_or_else(|| self.wait(cx), Poll::Ready)).await;
+        let replied = poll_fn(|cx| self.take(ticket).map_or_else(|| self.wait(cx), Poll::Ready));
+        let reply = self.transport.attended(Step::Sftp, "an answer", replied).await?;
         waited.done();
-        reply
+        Ok(reply)
     }
 
     /// A request and its reply.
