@@ -5,6 +5,7 @@ use super::transport::{Transport, Way};
 use crate::sys::ssh::{self, ExitSignal};
 use std::ops::Deref;
 use std::rc::Rc;
+use std::task::Context;
 
 /// The receive window: how much the server may send before we have read it. libssh2 keeps what came in between, so this is
 /// also the bound of its memory.
@@ -136,9 +137,10 @@ impl Channel {
         self.drive(Way::Send, step, "write", |channel| channel.write(&bytes())).await
     }
 
-    /// Whether a packet is sent in part: the operation that began it must not be dropped.
-    pub(super) fn mid_packet(&self) -> bool {
-        self.transport.mid_packet()
+    /// Whether a packet is sent in part: the operation that began it must not be dropped. Whoever hears so is woken once it is
+    /// sent.
+    pub(super) fn mid_packet(&self, cx: &Context<'_>) -> bool {
+        self.transport.mid_packet(cx)
     }
 
     /// Ends the remote input.

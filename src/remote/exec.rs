@@ -138,7 +138,7 @@ impl<'a> Exec<'a> {
                     }
                 }
                 // Nobody reads the rest of the input; only a packet that is half on its way must go out.
-                match exit.take_if(|_| given || !channel.mid_packet()) {
+                match exit.take_if(|_| given || !channel.mid_packet(cx)) {
                     Some(exit) => Poll::Ready(Ok(exit)),
                     None => Poll::Pending,
                 }

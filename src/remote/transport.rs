@@ -3,10 +3,11 @@
 //! A call that says `EAGAIN` has waited for the socket: **wait**. The call that then takes bytes from the kernel, decrypts
 //! them and hands them on is the **copy**. Both are told to the reactor's observer.
 //!
-//! Two facts of libssh2 shape this file. A call for one channel takes whatever has come on the socket, also what is for
-//! another: so whenever bytes came, every waiting call is tried again ([`Transport::moved`]). And a packet that was sent in
+//! Three facts of libssh2 shape this file. A call for one channel takes whatever has come on the socket, also what is for
+//! another: so whenever bytes came, every waiting call is tried again ([`Transport::moved`]). A packet that was sent in
 //! part must be sent to its end by the call that began it: a future that is dropped there leaves a session that cannot go on
-//! ([`Reason::Abandoned`]).
+//! ([`Reason::Abandoned`]). And until it is sent every other call that has something to send says `EAGAIN` at once, without
+//! a look at the socket: such a call waits for the packet, since the socket may be ready all the time.
 
 mod guards;
 
@@ -50,6 +51,8 @@ pub(super) struct Transport {
     waiting: RefCell<Vec<Waker>>,
     /// The operation whose packet is sent in part.
     sending: Cell<Option<u64>>,
+    /// Who waits until it is sent.
+    behind: RefCell<Vec<Waker>>,
     operations: Cell<u64>,
     /// An operation holds a state that the session has only once.
     held: Cell<bool>,
@@ -84,6 +87,7 @@ impl Transport {
             progress: Cell::new(0),
             waiting: RefCell::default(),
             sending: Cell::new(None),
+            behind: RefCell::default(),
             operations: Cell::new(0),
             held: Cell::new(false),
             broken: RefCell::default(),
@@ -131,9 +135,19 @@ impl Transport {
     ) -> Result<Result<T, SshError>, Error> {
         let operation = Operation::begin(self);
         loop {
+            if way == Way::Send {
+                // Not only in vain: libssh2 knows a packet by its address and length, and one that lies on the stack (the end
+                // of input) where the other lay would pass for it.
+                poll_fn(|cx| match operation.is_behind() && self.mid_packet(cx) {
+                    true => Poll::Pending,
+                    false => Poll::Ready(()),
+                })
+                .await;
+            }
             if let Some(error) = &*self.broken.borrow() {
                 return Err(error.clone());
             }
+            let looks = self.looks();
             match self.told(way, call) {
                 Err(error) if error.again() => {}
                 done => {
@@ -142,7 +156,7 @@ impl Transport {
                 }
             }
             operation.note();
-            self.wait(self.progress.get()).await;
+            self.wait(&operation, self.looks() != looks).await;
         }
     }
 
@@ -219,31 +233,38 @@ impl Transport {
 
     /// To be woken at the next progress.
     fn queue<T>(&self, cx: &Context<'_>) -> Poll<T> {
-        let mut waiting = self.waiting.borrow_mut();
-        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-            waiting.push(cx.waker().clone());
-        }
+        enlist(&self.waiting, cx);
         Poll::Pending
     }
 
-    /// Waits until a call is worth another try.
-    async fn wait(&self, seen: u64) {
+    /// How often a call has looked at the socket.
+    fn looks(&self) -> u64 {
+        let Traffic { receives, receives_again, .. } = self.traffic.get();
+        receives + receives_again
+    }
+
+    /// Waits until a call is worth another try; `looked`: it has found nothing more to read.
+    async fn wait(&self, operation: &Operation<'_>, looked: bool) {
+        let (seen, behind) = (self.progress.get(), operation.is_behind());
         if self.held.get() {
             // An answer is all that is waited for. sshd sends its first packets by Nagle's algorithm, so that the answer may be behind a
             // packet that waits for its acknowledgement: 40 ms, if that is delayed. What is no TCP has no such delay.
             let _ = sys::set_quickack(self.socket.get_ref());
         }
         let (interest, stall) = match self.session.block_directions() {
-            BlockDirections::Inbound => (Interest::Read, None),
-            BlockDirections::Outbound => (Interest::Write, None),
-            BlockDirections::Both => (Interest::Either, None),
-            BlockDirections::None => (Interest::Read, Some(STALL)),
+            _ if behind => (looked.then_some(Interest::Read), None),
+            _ if operation.is_mid_packet() && !looked => (Some(Interest::Write), None),
+            BlockDirections::Inbound => (Some(Interest::Read), None),
+            BlockDirections::Outbound => (Some(Interest::Write), None),
+            BlockDirections::Both => (Some(Interest::Either), None),
+            BlockDirections::None => (Some(Interest::Read), Some(STALL)),
         };
-        let mut ready = pin!(self.socket.ready(interest));
+        let mut ready = pin!(interest.map(|interest| self.socket.ready(interest)));
         let mut stalled = pin!(self.reactor().sleep(Deadline::after_or_never(stall)));
         poll_fn(|cx| {
             let go_on = self.progress.get() != seen
-                || ready.as_mut().poll(cx).is_ready()
+                || behind && !self.mid_packet(cx)
+                || ready.as_mut().as_pin_mut().is_some_and(|ready| ready.poll(cx).is_ready())
                 || stalled.as_mut().poll(cx).is_ready();
             if go_on { Poll::Ready(()) } else { self.queue(cx) }
         })
@@ -253,6 +274,17 @@ impl Transport {
     /// Something that a user waits for: it fails when no byte has moved for too long.
     pub(super) async fn attended<T>(
         &self,
+        step: Step,
+        what: &str,
+        future: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        self.attended_for(None, step, what, future).await
+    }
+
+    /// The same with an idle time of its own, if it has one.
+    pub(super) async fn attended_for<T>(
+        &self,
+        idle: Option<Duration>,
         step: Step,
         what: &str,
         future: impl Future<Output = Result<T, Error>>,
@@ -277,17 +309,6 @@ impl Transport {
                 return idle;
             }
             self.reactor().sleep(Deadline::after(idle - still)).await;
-    ) -> Result<T, Error> {
-        self.attended_for(None, step, what, future).await
-    }
-
-    /// The same with an idle time of its own, if it has one.
-    pub(super) async fn attended_for<T>(
-        &self,
-        idle: Option<Duration>,
-        step: Step,
-        what: &str,
-        future: impl Future<Output = Result<T, Error>>,
         }
     }
 
@@ -301,9 +322,20 @@ impl Transport {
         error
     }
 
-    /// Whether a packet is sent in part.
-    pub(super) fn mid_packet(&self) -> bool {
-        self.sending.get().is_some()
+    /// Whether a packet is sent in part. Whoever hears so is woken once it is sent.
+    pub(super) fn mid_packet(&self, cx: &Context<'_>) -> bool {
+        let half = self.sending.get().is_some();
+        if half {
+            enlist(&self.behind, cx);
+        }
+        half
+    }
+
+    /// No packet is sent in part any more.
+    fn sent(&self) {
+        if self.sending.take().is_some() {
+            self.behind.take().into_iter().for_each(Waker::wake);
+        }
     }
 
     /// Closes a channel that its owner has dropped, as far as the reactor runs on.
@@ -356,7 +388,17 @@ impl Transport {
         );
         self.broken.borrow_mut().get_or_insert(error);
         self.held.set(false);
+        // Nobody will send the rest, and whoever waits for it must hear why.
+        self.sent();
         self.wake();
+    }
+}
+
+/// Puts a task's waker into a list, once.
+fn enlist(list: &RefCell<Vec<Waker>>, cx: &Context<'_>) {
+    let mut list = list.borrow_mut();
+    if !list.iter().any(|waker| waker.will_wake(cx.waker())) {
+        list.push(cx.waker().clone());
     }
 }
 

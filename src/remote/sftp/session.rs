@@ -121,7 +121,7 @@ impl Line {
                 if let Poll::Ready(ended) = sending.as_mut().poll(cx) {
                     return Poll::Ready(ended);
                 }
-                if self.stop.get() && self.quiet() {
+                if self.stop.get() && self.quiet(cx) {
                     return Poll::Ready(gone("it was closed"));
                 }
                 *self.sender.borrow_mut() = Some(cx.waker().clone());
@@ -149,9 +149,9 @@ impl Line {
 
     /// Nothing is left to be sent, nothing is half sent, and everything asked is answered: a server whose answers nobody takes
     /// any more dies of that (EPIPE), with the rest of what was asked undone, such as the removal of a temporary file.
-    fn quiet(&self) -> bool {
+    fn quiet(&self, cx: &Context<'_>) -> bool {
         let protocol = self.protocol.borrow();
-        protocol.output().is_empty() && protocol.in_flight() == 0 && !self.transport.mid_packet()
+        protocol.output().is_empty() && protocol.in_flight() == 0 && !self.transport.mid_packet(cx)
     }
 
     async fn send_all(&self, channel: &Channel) -> Error {

@@ -52,25 +52,34 @@ impl<'a> Operation<'a> {
             self.transport.session.block_directions(),
             BlockDirections::Outbound | BlockDirections::Both
         );
-        let sending = &self.transport.sending;
-        match sending.get() {
-            _ if !outbound => sending.set(None),
-            None => sending.set(Some(self.number)),
+        match self.transport.sending.get() {
+            _ if !outbound => self.transport.sent(),
+            None => self.transport.sending.set(Some(self.number)),
             Some(_) => {}
         }
     }
 
+    /// Whether the packet that is sent in part is another's: only who began it can send the rest.
+    pub(super) fn is_behind(&self) -> bool {
+        self.transport.sending.get().is_some_and(|number| number != self.number)
+    }
+
+    /// Whether it is this one's.
+    pub(super) fn is_mid_packet(&self) -> bool {
+        self.transport.sending.get() == Some(self.number)
+    }
+
     /// It has come to its end.
     pub(super) fn end(self) {
-        if self.transport.sending.get() == Some(self.number) {
-            self.transport.sending.set(None);
+        if self.is_mid_packet() {
+            self.transport.sent();
         }
     }
 }
 
 impl Drop for Operation<'_> {
     fn drop(&mut self) {
-        if self.transport.sending.get() == Some(self.number) {
+        if self.is_mid_packet() {
             self.transport.abandon("in the middle of a packet");
         }
     }
