@@ -89,16 +89,7 @@ impl Verifier<'_> {
             Verdict::OtherAlgorithms(known) => {
                 Err(self.changed(key, &known, "is of a type that was never seen of it"))
             }
-            Verdict::Revoked(place) => Err(Error::new(
-                Step::HostKey,
-                Reason::HostKeyRevoked,
-                format!(
-                    "the key of {} is marked as revoked: {} ({place})",
-                    self.name(),
-                    shown(key)
-                ),
-            )
-            .hint("the server uses a key that was withdrawn: do not connect")),
+            Verdict::Revoked(place) => Err(self.revoked(key, &place)),
         }
     }
 
@@ -117,9 +108,13 @@ impl Verifier<'_> {
                 let saved = saved.map_err(|f| {
                     Error::failure(Step::HostKey, &f).hint("its key could not be saved")
                 })?;
-                // Another process may have saved another key meanwhile.
-                if let Verdict::Changed(known) | Verdict::OtherAlgorithms(known) = saved {
-                    return Err(self.changed(key, &known, "has changed"));
+                // Another process may have saved another key meanwhile, or withdrawn this one.
+                match saved {
+                    Verdict::Unknown | Verdict::Known(_) => {}
+                    Verdict::Changed(known) | Verdict::OtherAlgorithms(known) => {
+                        return Err(self.changed(key, &known, "has changed"));
+                    }
+                    Verdict::Revoked(place) => return Err(self.revoked(key, &place)),
                 }
                 Ok(Some(format!("{name} was unknown; saved to {}: {shown}", file.display())))
             }
@@ -148,6 +143,13 @@ impl Verifier<'_> {
         ))
     }
 
+    fn revoked(&self, key: &HostKey, place: &Place) -> Error {
+        let message =
+            format!("the key of {} is marked as revoked: {} ({place})", self.name(), shown(key));
+        Error::new(Step::HostKey, Reason::HostKeyRevoked, message)
+            .hint("the server uses a key that was withdrawn: do not connect")
+    }
+
     /// The host as known_hosts files write it.
     fn name(&self) -> String {
         if self.port == 22 {
@@ -160,4 +162,35 @@ impl Verifier<'_> {
 
 fn shown(key: &HostKey) -> String {
     format!("{} {}", key.algorithm(), key.fingerprint())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HostKey, Policy, Reason, Trust};
+    use std::fs;
+
+    fn key(algorithm: &str) -> HostKey {
+        let string = |bytes: &[u8]| [&(bytes.len() as u32).to_be_bytes(), bytes].concat();
+        HostKey::from_blob([string(algorithm.as_bytes()), string(&[7; 32])].concat()).unwrap()
+    }
+
+    #[test]
+    fn what_another_process_has_written_meanwhile_counts() {
+        let name = format!("waitcopy-test-{}-meanwhile", std::process::id());
+        let file = std::env::temp_dir().join(name);
+        let trust =
+            Trust { policy: Policy::AcceptNew, files: vec![file.clone()], ..Trust::default() };
+        let (shown, other) = (key("ssh-ed25519"), key("ecdsa-sha2-nistp256"));
+        for (line, reason) in [
+            (format!("@revoked * {shown}\n"), Reason::HostKeyRevoked),
+            (format!("h {other}\n"), Reason::HostKeyChanged),
+        ] {
+            fs::write(&file, "").unwrap();
+            let verifier = trust.read("h", 22).unwrap();
+            fs::write(&file, &line).unwrap();
+            assert_eq!(verifier.check(&shown).unwrap_err().reason(), reason);
+            assert_eq!(fs::read_to_string(&file).unwrap(), line);
+        }
+        fs::remove_file(&file).unwrap();
+    }
 }

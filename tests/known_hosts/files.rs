@@ -90,9 +90,8 @@ fn add_writes_nothing_twice_and_nothing_beside_a_changed_or_revoked_key() {
         assert!(matches!(again("H", &key(ED25519)), Verdict::Known(p) if p.line == 2));
         assert!(matches!(again("h", &other_ed25519()), Verdict::Changed(_)));
         assert!(matches!(again("h", &key(RSA)), Verdict::Revoked(_)));
-        assert_eq!(text(&file), before);
         assert!(matches!(again("h", &key(ECDSA)), Verdict::OtherAlgorithms(_)));
-        assert_eq!(text(&file).lines().count(), 3);
+        assert_eq!(text(&file), before);
     }
 }
 
@@ -101,12 +100,13 @@ fn add_hashes_with_a_new_salt_each_time() {
     let home = Directory::new("hashed");
     let file = home.path("kh");
     let _ = add(&file, "Example.com", 2222, &key(ED25519), true).unwrap();
-    let _ = add(&file, "Example.com", 2222, &key(RSA), true).unwrap();
+    let _ = add(&file, "Example.com", 2223, &key(RSA), true).unwrap();
     let (text, hosts) = (text(&file), KnownHosts::load(&[&file]).unwrap());
     let salts: Vec<_> = text.lines().filter_map(|line| line.split('|').nth(2)).collect();
     assert!(salts.len() == 2 && salts[0] != salts[1], "{text}");
     assert!(!text.to_lowercase().contains("example"), "{text}");
-    assert_eq!(hosts.algorithms("example.com", 2222), ["ssh-ed25519", "ssh-rsa"]);
+    assert_eq!(hosts.algorithms("example.com", 2222), ["ssh-ed25519"]);
+    assert_eq!(hosts.algorithms("example.com", 2223), ["ssh-rsa"]);
     assert_eq!(hosts.algorithms("example.com", 22), Vec::<String>::new());
 }
 

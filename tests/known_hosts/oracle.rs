@@ -117,13 +117,10 @@ fn ssh_keygen_finds_what_was_added() {
     if !installed() {
         return;
     }
-    let mut added = 0;
-    for (host, port) in HOSTS {
-        let _ = add(&file, host, port, &key(RSA), port == 22).unwrap();
-        let _ = add(&file, host, port, &key(ED25519), port != 22).unwrap();
-        added += 2;
+    for ((line, key), (host, port)) in (1..).zip([key(RSA), key(ED25519)].iter().cycle()).zip(HOSTS)
+    {
+        let _ = add(&file, host, port, key, line % 3 == 0).unwrap();
         let theirs: Vec<_> = found(&file, host, port).into_iter().map(|l| (l.0, l.2)).collect();
-        let expected = [(added - 1, key(RSA).fingerprint()), (added, key(ED25519).fingerprint())];
-        assert_eq!(theirs, expected, "{host}:{port}");
+        assert_eq!(theirs, [(line, key.fingerprint())], "{host}:{port}");
     }
 }

@@ -42,8 +42,8 @@ fn read(file: &File) -> io::Result<Vec<u8>> {
 }
 
 /// Notes a host's key at the end of a file, and says what the file alone said of it just before. The line is written
-/// after [`Verdict::Unknown`] and [`Verdict::OtherAlgorithms`] only: twice never, and neither a revoked key nor one
-/// beside another of the same algorithm, which another process may have noted since the caller looked.
+/// after [`Verdict::Unknown`] only: twice never, and neither a revoked key nor one beside another of the host's, which
+/// another process may have noted since the caller looked. The caller has to look at the verdict again.
 ///
 /// Nothing that is there is changed; a last line without its newline gets it first. A missing file is made with mode
 /// 0600, and a missing directory around it with 0700. With `hashed`, the name can only be guessed from the line
@@ -70,7 +70,7 @@ pub fn add(
     let mut locked = lock(file).during("open and lock", file.display())?;
     let before = read(&locked).during("read", file.display())?;
     let verdict = KnownHosts::parse(file, &before).check(host, port, key);
-    if matches!(verdict, Verdict::Unknown | Verdict::OtherAlgorithms(_)) {
+    if verdict == Verdict::Unknown {
         let mut name = entry_name(host, port);
         if hashed {
             let mut salt = [0; 20];
