@@ -74,6 +74,11 @@ impl Login<'_> {
             self.used.insert(candidate.identity());
             let Err(error) = done else { return Ok(Outcome::In(format!("publickey {name}"))) };
             let Some(error) = error else { continue };
+            // The server has not heard of it: it can be neither read nor signed with by any way that the server takes.
+            if unreadable(&error) || error.code == libssh2_sys::LIBSSH2_ERROR_METHOD_NONE {
+                self.tried.push(format!("{name}: {}", error.message));
+                continue;
+            }
             if !error.denied() {
                 return Err(self.gone("publickey", &error));
             }
