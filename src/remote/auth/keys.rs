@@ -9,7 +9,7 @@ use crate::remote::key_file::{self, Algorithm, KeyError, KeyFile};
 use crate::remote::secret::Secret;
 use crate::sys::ssh::{self, Signing, SshError};
 use std::cell::RefCell;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -198,21 +198,18 @@ impl Login<'_> {
         key: &KeyFile,
         passphrase: Option<&Secret>,
     ) -> Result<Result<(), SshError>, Error> {
-        // A passphrase with a NUL in it opens nothing; the copy is overwritten below.
-        let passphrase = passphrase.map(|p| CString::new(p.expose()).unwrap_or_default());
+        // With the NUL that libssh2 reads to; overwritten when it goes, also where this is given up.
+        let passphrase = passphrase.map(|p| terminated(p.expose()));
         let call = |session: &ssh2::Session| {
             ssh::userauth_publickey_frommemory(
                 session,
                 self.user,
                 key.text().expose(),
-                passphrase.as_deref(),
+                // A passphrase with a NUL in it opens nothing.
+                passphrase.as_ref().map(|p| CStr::from_bytes_with_nul(p.expose()).unwrap_or(c"")),
             )
         };
-        let done = self.transport.exclusively(call).await;
-        if let Some(passphrase) = passphrase {
-            crate::sys::zero(&mut passphrase.into_bytes());
-        }
-        done
+        self.transport.exclusively(call).await
     }
 
     /// Whether the server would take a signature by this key; none is sent.
@@ -310,6 +307,14 @@ fn unreadable(error: &SshError) -> bool {
         error.code,
         libssh2_sys::LIBSSH2_ERROR_FILE | libssh2_sys::LIBSSH2_ERROR_KEYFILE_AUTH_FAILED
     )
+}
+
+/// A copy with a NUL behind it.
+fn terminated(bytes: &[u8]) -> Secret {
+    let mut copy = Secret::with_capacity(bytes.len() + 1);
+    // There is room for just this.
+    let _ = copy.extend(bytes).and_then(|()| copy.push(0));
+    copy
 }
 
 /// A key that the agent holds needs no passphrase.

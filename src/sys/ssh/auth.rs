@@ -277,9 +277,13 @@ extern "C" fn questioned(
     let answer = unsafe { &mut *answer };
     // Nothing may unwind into C; a question without an answer is answered with nothing.
     let answers = catch_unwind(AssertUnwindSafe(|| answer(&name, &instruction, &questions)));
-    for (response, mut bytes) in responses.iter_mut().zip(answers.unwrap_or_default()) {
-        response.text = malloced(&bytes).cast();
-        response.length = if response.text.is_null() { 0 } else { bytes.len() as c_uint };
+    let mut responses = responses.iter_mut();
+    for mut bytes in answers.unwrap_or_default() {
+        if let Some(response) = responses.next() {
+            response.text = malloced(&bytes).cast();
+            response.length = if response.text.is_null() { 0 } else { bytes.len() as c_uint };
+        }
+        // Also those that nobody has asked for.
         crate::sys::zero(&mut bytes);
     }
 }
