@@ -10,6 +10,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
+/// What [`Sftp::read_dir`] takes of one directory, in bytes of memory: some 200,000 entries of OpenSSH's.
+const MOST: usize = 64 << 20;
+
 /// A path on the server: bytes of whatever encoding.
 pub(super) fn bytes(path: &(impl AsRef<OsStr> + ?Sized)) -> &[u8] {
     path.as_ref().as_bytes()
@@ -159,17 +162,20 @@ impl Sftp {
     /// or holds `/` or NUL is refused here, but it may still hold control characters.
     ///
     /// # Errors
-    /// The server's; [`Reason::Protocol`] for a name that is none.
+    /// The server's; [`Reason::Protocol`] for a name that is none, and for a directory of more than 64 MiB: a server may name
+    /// entries for ever.
     pub async fn read_dir(&self, path: impl AsRef<OsStr>) -> Result<Vec<Name>, Error> {
         let path = bytes(&path);
         let handle = self.line.handle("opendir", path, Request::Opendir(path)).await?;
         let dir = File::new(Rc::clone(&self.line), path, handle);
-        let mut all = Vec::new();
+        let (mut all, mut room) = (Vec::new(), MOST);
         loop {
             let Some(handle) = dir.handle() else { return Err(unfit()) };
             match self.line.call(Request::Readdir(handle)).await? {
                 Reply::Names(names) => {
                     for name in names {
+                        let size = size_of::<Name>() + name.name.len() + name.long.len();
+                        room = room.checked_sub(size).ok_or_else(|| endless(path))?;
                         all.extend(checked(path, name)?);
                     }
                 }
@@ -319,6 +325,12 @@ impl Sftp {
 /// Whether a failure says that there is no such file.
 pub(super) fn is_missing(error: &Error) -> bool {
     error.reason() == Reason::Status(StatusCode::NoSuchFile.number())
+}
+
+fn endless(path: &[u8]) -> Error {
+    let path = String::from_utf8_lossy(path);
+    let message = format!("readdir {}: more than 64 MiB of entries", path.escape_debug());
+    Error::new(Step::Sftp, Reason::Protocol, message)
 }
 
 /// An entry that can be one; `.` and `..` are none.
