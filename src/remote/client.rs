@@ -280,6 +280,10 @@ impl Client {
 
         let mut addresses = resolve(reactor, host_name, *port, self.timeouts.resolve).await?;
         addresses.retain(|address| self.fits(address));
+        if addresses.is_empty() {
+            let message = format!("{host_name}: it has no address of the AddressFamily asked for");
+            return Err(Error::new(Step::Resolve, Reason::Io(None), message));
+        }
         lap(&mut steps.resolve);
 
         let mut tries = 1;
