@@ -1,0 +1,83 @@
+//! Sessions of the remote with private servers, and what this process costs meanwhile.
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "as in mod.rs")]
+
+use std::fs;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
+use waitcopy::lab::sshd::{KeyKind, Sshd};
+use waitcopy::reactor::Reactor;
+use waitcopy::remote::config::IdentityAgent;
+use waitcopy::remote::{Client, Session};
+
+/// A client that knows the server and may log in, by a key.
+pub fn knowing(sshd: &Sshd) -> Client {
+    let known = sshd.folder().join("known_hosts_of_sessions");
+    fs::write(&known, sshd.known_hosts()).unwrap();
+    let key = sshd.client_key(KeyKind::Ed25519).unwrap();
+    let target = format!("{}@127.0.0.1:{}", sshd.user(), sshd.addr().port());
+    Client::new(&target).unwrap().agent(IdentityAgent::Off).known_hosts(known).identity(key)
+}
+
+/// Something done on a session, on a reactor of its own.
+pub fn on<T>(sshd: &Sshd, what: impl AsyncFnOnce(&Reactor, &Session) -> T) -> T {
+    let (reactor, client) = (Reactor::new().unwrap(), knowing(sshd));
+    reactor.run(async {
+        let session = client.connect_on(&reactor).await.unwrap();
+        what(&reactor, &session).await
+    })
+}
+
+/// One of many futures.
+pub type One<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// All of them at once, to the last one's end; the results in their order.
+pub async fn together<T>(futures: Vec<One<'_, T>>) -> Vec<T> {
+    let mut futures: Vec<_> = futures.into_iter().map(|future| (future, None)).collect();
+    poll_fn(|cx| {
+        for (future, result) in futures.iter_mut().filter(|(_, result)| result.is_none()) {
+            if let Poll::Ready(value) = future.as_mut().poll(cx) {
+                *result = Some(value);
+            }
+        }
+        match futures.iter().all(|(_, result)| result.is_some()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
+    futures.into_iter().filter_map(|(_, result)| result).collect()
+}
+
+/// Polls a future so often, at most; whatever wakes it.
+pub async fn polled<T>(times: usize, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = Box::pin(future);
+    let mut left = times;
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending if left <= 1 => Poll::Ready(None),
+        Poll::Pending => {
+            left -= 1;
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+/// Open descriptors of this process.
+pub fn descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().count() - 1
+}
+
+/// A line of /proc/self/status in KiB: `VmRSS`, or `VmHWM`, its peak.
+pub fn memory_kib(what: &str) -> u64 {
+    let text = fs::read_to_string("/proc/self/status").unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':')).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// From now on `VmHWM` is the peak since now (proc(5), `/proc/pid/clear_refs`). What it is now, in KiB.
+pub fn forget_peak() -> u64 {
+    fs::write("/proc/self/clear_refs", "5").unwrap();
+    memory_kib("VmHWM")
+}
