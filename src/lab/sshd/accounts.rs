@@ -122,13 +122,15 @@ fn write_pam(folder: &Path, accounts: Accounts, code: &str) -> Result<(), StartE
 }
 
 /// Mounts what stands over the system's files, then becomes the server. unshare(1) has made all mounts private first.
-/// Records of logins (utmp, wtmp, btmp, lastlog) would be the system's: `/run` and `/var/log` are empty here.
+/// Records of logins (utmp, wtmp, btmp, lastlog) would be the system's: `/run` and `/var/log` are empty here, but for a lastlog,
+/// whose absence sshd complains of on the terminal.
 const ENTER: &str = r#"set -e
 folder=$1
 shift
 mount -t tmpfs -o mode=755 tmpfs /run
 mount -t tmpfs -o mode=755 tmpfs /var/log
 mkdir /run/sshd
+: >/var/log/lastlog
 for file in passwd group shadow; do mount --bind "$folder/$file" "/etc/$file"; done
 [ ! -e "$folder/pam.d" ] || mount --bind "$folder/pam.d" /etc/pam.d
 exec "$@""#;
