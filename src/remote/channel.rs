@@ -60,7 +60,11 @@ impl Channel {
     /// Opens a session channel.
     pub(super) async fn open(transport: &Rc<Transport>) -> Result<Self, Error> {
         let open = |session: &ssh2::Session| ssh::channel_open_session(session, WINDOW, PACKET);
-        let opened = transport.exclusively(open).await?;
+        let mut opened = transport.exclusively(open).await?;
+        if opened.as_ref().is_err_and(ssh::SshError::refused) && transport.has_closed() {
+            // sshd counts a closed channel up to the end of the packets that came with its close. They have ended now.
+            opened = transport.exclusively(open).await?;
+        }
         let channel = opened.map_err(|error| {
             let refused = error.refused();
             let error = transport.failed(Step::Channel, "open", &error);

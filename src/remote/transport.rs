@@ -62,6 +62,8 @@ pub(super) struct Transport {
     idle: Cell<Option<Duration>>,
     /// Channels whose close was not driven to its end.
     orphans: RefCell<Vec<Channel>>,
+    /// A channel was closed since anybody asked.
+    closed: Cell<bool>,
     traffic: Cell<Traffic>,
 }
 
@@ -94,6 +96,7 @@ impl Transport {
             moved_at: Cell::new(now()),
             idle: Cell::new(None),
             orphans: RefCell::default(),
+            closed: Cell::new(false),
             traffic: Cell::default(),
         }))
     }
@@ -355,6 +358,11 @@ impl Transport {
     /// Closes a channel, and waits for the server's close.
     pub(super) async fn close_now(self: &Rc<Self>, channel: Channel) -> Result<(), Error> {
         Closing { channel: Some(channel), transport: Rc::clone(self) }.drive().await
+    }
+
+    /// Whether a channel was closed since this was asked last.
+    pub(super) fn has_closed(&self) -> bool {
+        self.closed.take()
     }
 
     /// Says goodbye (SSH_MSG_DISCONNECT); the socket is closed when the last owner drops.

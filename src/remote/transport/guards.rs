@@ -23,7 +23,9 @@ impl Closing {
                 error
             })
         };
-        transport.drive(Way::Send, Step::Close, "channel", free).await
+        transport.drive(Way::Send, Step::Close, "channel", free).await?;
+        transport.closed.set(true);
+        Ok(())
     }
 }
 
