@@ -1,10 +1,14 @@
 //! Sessions of the remote with private servers, and what this process costs meanwhile.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "as in mod.rs")]
 
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::future::{Future, poll_fn};
+use std::io::{BufRead, BufReader, Read};
 use std::pin::Pin;
-use std::task::Poll;
+use std::process::Child;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
 use waitcopy::lab::sshd::{KeyKind, Sshd};
 use waitcopy::reactor::Reactor;
 use waitcopy::remote::config::IdentityAgent;
@@ -80,4 +84,43 @@ pub fn memory_kib(what: &str) -> u64 {
 pub fn forget_peak() -> u64 {
     fs::write("/proc/self/clear_refs", "5").unwrap();
     memory_kib("VmHWM")
+}
+
+/// Something that one future tells and another waits for.
+#[derive(Clone, Default)]
+pub struct Told(Rc<(Cell<bool>, RefCell<Vec<Waker>>)>);
+
+impl Told {
+    pub fn tell(&self) {
+        self.0.0.set(true);
+        self.0.1.take().into_iter().for_each(Waker::wake);
+    }
+
+    pub async fn wait(&self) {
+        poll_fn(|cx| {
+            if self.0.0.get() {
+                return Poll::Ready(());
+            }
+            self.0.1.borrow_mut().push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// A process that does not outlive its test.
+pub struct Killed(pub Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The first line of what a process says.
+pub fn first_line(output: impl Read) -> String {
+    let mut line = String::new();
+    BufReader::new(output).read_line(&mut line).unwrap();
+    line.trim_end().to_owned()
 }
