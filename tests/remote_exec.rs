@@ -199,7 +199,7 @@ fn environment_and_terminal() {
 fn a_deadline_ends_a_command_and_no_session() {
     with_sshd(Options::default(), |sshd| {
         on(&sshd, async |_, session| {
-            for command in ["sleep 1000", "yes", "cat >/dev/null; sleep 1000"] {
+            for command in ["sleep 1000", "while sleep 0.01; do echo; done", "cat; sleep 1000"] {
                 let late = session.exec(command).timeout(ms(200)).output().await;
                 assert_eq!(timed_out(late).reason(), Reason::TimedOut(ms(200)));
                 works(session).await;

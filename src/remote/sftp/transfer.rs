@@ -1,7 +1,8 @@
 //! put and get: many requests under way, bounded memory, and never half a file under the final name.
 //!
 //! What is written goes to a temporary file beside its place, is closed with a check, compared in size, and then renamed
-//! over what was there. A place that is no regular file (a device, a FIFO) is written as it is.
+//! over what was there. A place that is no regular file (a device) is written as it is; a FIFO fails on OpenSSH's server,
+//! which seeks before each write.
 
 use super::files::{bytes, done, unfit};
 use super::place::{Here, Place};
