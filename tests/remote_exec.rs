@@ -1,4 +1,4 @@
-//! Commands on real servers: their three streams, their ends, their time; and what is given up, killed or stopped.
+//! Commands on real servers: their three streams, their ends, their environment.
 #![cfg(feature = "remote")]
 
 #[path = "support/sessions.rs"]
@@ -7,20 +7,15 @@ mod sessions;
 mod ssh;
 mod support;
 
-use sessions::{One, descriptors, knowing, memory_kib, on, polled, together};
+use sessions::{One, Started, on, together};
 use std::io;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
-use support::{PATIENCE, alone, pattern, watchdog};
+use support::{PATIENCE, pattern, watchdog};
 use waitcopy::lab::sshd::{Dropbear, Options, Sshd};
 use waitcopy::reactor::Reactor;
-use waitcopy::remote::{Descriptor, Error, Exit, Output, Reason, Session, Sink, Step};
+use waitcopy::remote::{Descriptor, Error, Exit, Output, Reason, Session, Step};
 
 const MIB: usize = 1 << 20;
-
-fn ms(n: u64) -> Duration {
-    Duration::from_millis(n)
-}
 
 /// A test on a private sshd.
 fn with_sshd(options: Options, test: impl FnOnce(Sshd) + Send + 'static) {
@@ -40,12 +35,6 @@ async fn works(session: &Session) {
     let said = session.exec("cat; echo as good as new").output_of(b"in ").await.unwrap();
     assert_eq!((said.exit, &*said.stdout), (Exit::Status(0), &b"in as good as new\n"[..]));
     assert!(said.stderr.is_empty());
-}
-
-fn timed_out(result: Result<Output, Error>) -> Error {
-    let error = result.unwrap_err();
-    assert!(matches!(error.reason(), Reason::TimedOut(_)), "{error}");
-    error
 }
 
 async fn three_streams_of_ten_mebibytes(session: &Session) {
@@ -196,57 +185,6 @@ fn environment_and_terminal() {
 }
 
 #[test]
-fn a_deadline_ends_a_command_and_no_session() {
-    with_sshd(Options::default(), |sshd| {
-        on(&sshd, async |_, session| {
-            for command in ["sleep 1000", "while sleep 0.01; do echo; done", "cat; sleep 1000"] {
-                let late = session.exec(command).timeout(ms(200)).output().await;
-                assert_eq!(timed_out(late).reason(), Reason::TimedOut(ms(200)));
-                works(session).await;
-            }
-            let silent = session.exec("sleep 1000").idle_timeout(ms(200)).output().await;
-            let silent = timed_out(silent);
-            assert!(silent.message().contains("silent"), "{silent}");
-            works(session).await;
-            // Longer than the idle time, and never silent for as long.
-            let ticks = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo; sleep 0.05; done";
-            let said = session.exec(ticks).idle_timeout(ms(400)).output().await.unwrap();
-            assert_eq!(said.stdout.len(), 12);
-        });
-    });
-}
-
-/// Given up after any number of steps: the session goes on, or says why it does not.
-#[test]
-fn a_dropped_command_leaves_a_session_that_never_hangs() {
-    with_sshd(Options { max_sessions: Some(100), ..Options::default() }, |sshd| {
-        let client = knowing(&sshd);
-        let reactor = Reactor::new().unwrap();
-        let input = pattern(4 * MIB, 3);
-        let (mut alive, mut abandoned) = (0, 0);
-        reactor.run(async {
-            let mut session = client.connect_on(&reactor).await.unwrap();
-            for times in (1..40).chain([60, 100, 200]) {
-                let _ = polled(times, session.exec("cat").output_of(&input)).await;
-                match output(&session, "echo hi").await {
-                    Ok(said) => {
-                        assert_eq!(said.stdout, b"hi\n");
-                        alive += 1;
-                    }
-                    Err(error) => {
-                        assert_eq!(error.reason(), Reason::Abandoned, "{times}: {error}");
-                        abandoned += 1;
-                        session = client.connect_on(&reactor).await.unwrap();
-                    }
-                }
-            }
-        });
-        println!("{alive} sessions went on, {abandoned} did not");
-        assert!(alive > 10 && abandoned > 0);
-    });
-}
-
-#[test]
 fn ten_at_once_each_with_its_own_bytes() {
     with_sshd(Options::default(), |sshd| {
         on(&sshd, async |_, session| {
@@ -299,26 +237,6 @@ fn one_too_many_is_refused_with_the_reason() {
     });
 }
 
-/// Collects, and tells when the first bytes are here.
-struct Started {
-    bytes: Vec<u8>,
-    ready: sessions::Told,
-}
-
-impl Started {
-    fn new() -> Self {
-        Self { bytes: Vec::new(), ready: sessions::Told::default() }
-    }
-}
-
-impl Sink for Started {
-    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.bytes.extend_from_slice(bytes);
-        self.ready.tell();
-        Ok(())
-    }
-}
-
 #[test]
 fn input_from_a_pipe() {
     with_sshd(Options::default(), |sshd| {
@@ -340,85 +258,5 @@ fn input_from_a_pipe() {
             assert_eq!(failed.reason(), Reason::Io(Some(28)), "{failed}");
             works(session).await;
         });
-    });
-}
-
-#[test]
-fn two_hundred_commands_leave_nothing_behind() {
-    alone("two_hundred_commands_leave_nothing_behind", || {
-        let Some(sshd) = ssh::or_skip(Sshd::start(Options::default())) else { return };
-        on(&sshd, async |_, session| {
-            let mut before = (0, 0);
-            for n in 0..220 {
-                let said = session.exec("cat").output_of(&[7; 10_000]).await.unwrap();
-                assert_eq!(said.stdout.len(), 10_000);
-                if n == 20 {
-                    before = (descriptors(), memory_kib("VmRSS"));
-                }
-            }
-            let after = (descriptors(), memory_kib("VmRSS"));
-            assert_eq!(after.0, before.0, "descriptors");
-            assert!(after.1 < before.1 + 1024, "{} KiB, then {}", before.1, after.1);
-        });
-        assert!(descriptors() < 20, "{}", descriptors());
-    });
-}
-
-#[test]
-fn a_connection_that_is_killed_is_told_at_once() {
-    with_sshd(Options::default(), |sshd| {
-        on(&sshd, async |_, session| {
-            let (mut out, mut err) = (Started::new(), Vec::new());
-            let ready = out.ready.clone();
-            let killed = async {
-                ready.wait().await;
-                sshd.kill_sessions();
-                Ok(Instant::now())
-            };
-            let run = async {
-                let exec = session.exec("echo started; sleep 1000");
-                exec.run(&mut &b""[..], &mut out, &mut err).await.map(|_| Instant::now())
-            };
-            let both: Vec<One<'_, _>> = vec![Box::pin(run), Box::pin(killed)];
-            let mut both = together(both).await;
-            let at = both.pop().unwrap().unwrap();
-            let gone = both.pop().unwrap().unwrap_err();
-            assert_eq!(gone.reason(), Reason::Disconnected, "{gone}");
-            assert!(at.elapsed() < Duration::from_secs(5), "{:?}", at.elapsed());
-            let again = output(session, "true").await.unwrap_err();
-            assert_eq!(again.reason(), Reason::Disconnected, "{again}");
-        });
-    });
-}
-
-/// A server that is stopped answers nothing; whoever lets go of what he has does not wait for it.
-#[test]
-fn dropping_never_waits_for_a_stopped_server() {
-    with_sshd(Options::default(), |sshd| {
-        let (reactor, client) = (Reactor::new().unwrap(), knowing(&sshd));
-        let (session, sftp) = reactor.run(async {
-            let session = client.connect_on(&reactor).await.unwrap();
-            let sftp = session.sftp().await.unwrap();
-            works(&session).await;
-            (session, sftp)
-        });
-        let stopped = sshd.sessions();
-        stopped.iter().for_each(|session| session.stop());
-        let start = Instant::now();
-        let input = vec![7; 16 * MIB];
-        // The socket is full in the middle of a packet, and requests are under way.
-        reactor.run(async {
-            let exec = session.exec("cat").timeout(ms(100)).output_of(&input);
-            timed_out(exec.await);
-            // A packet was given up in the middle.
-            let stat = sftp.stat("/").await.unwrap_err();
-            assert_eq!(stat.reason(), Reason::Abandoned, "{stat}");
-        });
-        let before = start.elapsed();
-        drop(sftp);
-        drop(session);
-        drop(reactor);
-        assert!(start.elapsed() - before < Duration::from_secs(1), "{:?}", start.elapsed());
-        stopped.iter().for_each(|session| session.resume());
     });
 }

@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::fs;
 use std::future::{Future, poll_fn};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::pin::Pin;
 use std::process::Child;
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use std::task::{Poll, Waker};
 use waitcopy::lab::sshd::{KeyKind, Sshd};
 use waitcopy::reactor::Reactor;
 use waitcopy::remote::config::IdentityAgent;
-use waitcopy::remote::{Client, Session};
+use waitcopy::remote::{Client, Session, Sink};
 
 /// A client that knows the server and may log in, by a key.
 pub fn knowing(sshd: &Sshd) -> Client {
@@ -123,4 +123,24 @@ pub fn first_line(output: impl Read) -> String {
     let mut line = String::new();
     BufReader::new(output).read_line(&mut line).unwrap();
     line.trim_end().to_owned()
+}
+
+/// Collects, and tells when the first bytes are here.
+pub struct Started {
+    pub bytes: Vec<u8>,
+    pub ready: Told,
+}
+
+impl Started {
+    pub fn new() -> Self {
+        Self { bytes: Vec::new(), ready: Told::default() }
+    }
+}
+
+impl Sink for Started {
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.bytes.extend_from_slice(bytes);
+        self.ready.tell();
+        Ok(())
+    }
 }
