@@ -7,7 +7,7 @@ mod sessions;
 mod ssh;
 mod support;
 
-use sessions::{Killed, forget_peak, memory_kib, on};
+use sessions::{Killed, on};
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::io::{self, SeekFrom};
@@ -15,16 +15,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
-use support::{PATIENCE, alone, pattern, scratch, skip, watchdog};
+use support::{PATIENCE, pattern, scratch, skip, watchdog};
 use waitcopy::lab::sshd::{self, Dropbear, Options, Sshd, StartError};
 use waitcopy::reactor::Reactor;
 use waitcopy::remote::sftp::{
     Attributes, Extension, FileKind, OpenFlags, Progress, Sftp, Transfer,
 };
-use waitcopy::remote::{Descriptor, Error, Input, Reason, Sink};
+use waitcopy::remote::{Descriptor, Error, Input, Reason};
 
 const SIZES: [usize; 6] = [0, 1, 32_767, 32_768, 32_769, (5 << 20) + 3];
 

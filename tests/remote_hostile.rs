@@ -1,0 +1,259 @@
+//! SFTP servers that lie, dawdle and leave, reached through a real sshd: each gives right bytes or one clear error.
+#![cfg(feature = "remote")]
+
+#[path = "support/sessions.rs"]
+mod sessions;
+#[path = "support/ssh.rs"]
+mod ssh;
+mod support;
+
+use sessions::{forget_peak, memory_kib, on};
+use std::fs;
+use std::future::Future;
+use std::process::Command;
+use std::time::Duration;
+use support::{PATIENCE, alone, scratch, skip, watchdog};
+use waitcopy::lab::sshd::{self, Options, Sshd};
+use waitcopy::remote::sftp::{Name, Sftp, Transfer};
+use waitcopy::remote::{Error, Reason, Session};
+
+/// Of its one file, in bytes.
+const SIZE: usize = 1_000_003;
+
+fn the_bytes() -> Vec<u8> {
+    (0..SIZE).map(|n| (n * 7 % 251) as u8).collect()
+}
+
+/// A real sshd with the fake behind it.
+struct Hostile(Sshd);
+
+impl Hostile {
+    fn start() -> Option<Self> {
+        // The program itself: what is found on the path may be a script that takes its time.
+        let mut python = Command::new("python3");
+        let python = python.args(["-c", "import sys; print(sys.executable)"]).output();
+        let Some(python) = python.ok().filter(|output| output.status.success()) else {
+            skip("python3 is missing: no hostile server");
+            return None;
+        };
+        let python = String::from_utf8(python.stdout).unwrap();
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/sftp_server.py");
+        let command = format!("{} {script} .", python.trim_end());
+        let sftp = sshd::Sftp::Command(command);
+        ssh::or_skip(Sshd::start(Options { sftp, ..Options::default() })).map(Self)
+    }
+
+    /// From the next SFTP session on it does this.
+    fn mode(&self, mode: &[u8]) {
+        fs::write(self.0.home().join("mode"), mode).unwrap();
+    }
+}
+
+fn hostile(test: impl AsyncFnOnce(&Hostile, &Session) + Send + 'static) {
+    watchdog(PATIENCE, || {
+        let Some(server) = Hostile::start() else { return };
+        on(&server.0, async |_, session| test(&server, session).await);
+    });
+}
+
+async fn get(sftp: &Sftp) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    sftp.get_to("file", &mut bytes, Transfer::new()).await.map(|_| bytes)
+}
+
+async fn list(sftp: &Sftp) -> Result<Vec<Name>, Error> {
+    sftp.read_dir("folder").await
+}
+
+/// What is wrong is told in these words; the SFTP session is over, and the SSH session is not.
+async fn broken<T>(
+    server: &Hostile,
+    session: &Session,
+    mode: &str,
+    words: &str,
+    operation: impl AsyncFn(&Sftp) -> Result<T, Error>,
+) {
+    server.mode(mode.as_bytes());
+    let sftp = session.sftp().await.unwrap_or_else(|error| panic!("{mode}: {error}"));
+    let error = operation(&sftp).await.map(drop).expect_err(mode);
+    assert_eq!(error.reason(), Reason::Protocol, "{mode}: {error}");
+    assert!(error.message().contains(words), "{mode}: {error}");
+    let again = sftp.stat("file").await.expect_err(mode);
+    assert_eq!(again.message(), error.message(), "{mode}: it stays so");
+    drop(sftp);
+    let said = session.exec("echo alive").output().await.unwrap();
+    assert_eq!(said.stdout, b"alive\n", "{mode}");
+}
+
+#[test]
+fn lies_end_the_session_in_clear_words() {
+    hostile(async |server, session| {
+        let stat = async |sftp: &Sftp| sftp.stat("file").await;
+        for (mode, words) in [
+            ("giant", "packet of 4294967295 bytes, too long"),
+            ("large", "packet of 263169 bytes, too long"),
+            ("zero", "empty packet"),
+            ("type", "type 77, no reply"),
+            ("unknown", "answered request 99999, which nobody asked"),
+            ("unfit", "does not fit its request"),
+            ("success", "does not fit its request"),
+        ] {
+            broken(server, session, mode, words, stat).await;
+        }
+        broken(server, session, "handle", "handle of 257 bytes", get).await;
+        broken(server, session, "string", "malformed packet of type 102", get).await;
+        broken(server, session, "excess", "32769 bytes where 32768 were asked for", get).await;
+        broken(server, session, "empty", "no bytes and no end of file", get).await;
+        broken(server, session, "count", "malformed packet of type 104", list).await;
+        broken(server, session, "long", "malformed packet of type 104", list).await;
+        server.mode(b"flood");
+        let flood = list(&session.sftp().await.unwrap()).await.unwrap_err();
+        assert_eq!(flood.reason(), Reason::Protocol, "{flood}");
+        assert!(flood.message().contains("no end in 256 MiB"), "{flood}");
+        let real_path = async |sftp: &Sftp| sftp.real_path(".").await;
+        broken(server, session, "names", "2 names where one is due", real_path).await;
+        // The second answer meets the first, or comes after it was taken: both are told.
+        let twice = async |sftp: &Sftp| {
+            sftp.stat("file").await.map(drop).unwrap_err();
+            sftp.stat("file").await.and(sftp.stat("file").await)
+        };
+        broken(server, session, "twice", "answered request 1", twice).await;
+    });
+}
+
+#[test]
+fn names_that_are_none_are_refused() {
+    hostile(async |server, session| {
+        for (name, shown) in [
+            (&b"../x"[..], Some("../x")),
+            (b"", Some("''")),
+            (b"a/b", Some("a/b")),
+            (b"/etc/passwd", Some("/etc/passwd")),
+            (b"a\0b", Some("a\\x00b")),
+            (b"\x1b[2J/", Some("\\x1b[2J/")),
+            (b"..", None),
+            (b".", None),
+        ] {
+            server.mode(&[b"list ", name].concat());
+            let sftp = session.sftp().await.unwrap();
+            let listed = list(&sftp).await;
+            let Some(shown) = shown else {
+                assert_eq!(listed.unwrap(), []);
+                continue;
+            };
+            let error = listed.unwrap_err();
+            assert_eq!(error.reason(), Reason::Protocol, "{error}");
+            assert!(error.message().contains(shown), "{error}");
+            assert!(!error.to_string().chars().any(char::is_control), "{error:?}");
+            // That was one answer: the session is whole.
+            assert_eq!(sftp.stat("file").await.unwrap().size, Some(SIZE as u64));
+            sftp.close().await.unwrap();
+        }
+        server.mode(b"list \xff\x1b[2J");
+        let listed = list(&session.sftp().await.unwrap()).await.unwrap();
+        assert_eq!(listed[0].name, b"\xff\x1b[2J", "a name, if no nice one");
+        server.mode(b"none");
+        assert_eq!(list(&session.sftp().await.unwrap()).await.unwrap(), [], "taken for the end");
+    });
+}
+
+#[test]
+fn oddities_bring_the_right_bytes() {
+    hostile(async |server, session| {
+        let expected = the_bytes();
+        for mode in ["plain", "reverse", "short", "trickle"] {
+            server.mode(mode.as_bytes());
+            let sftp = session.sftp().await.unwrap();
+            if mode == "trickle" {
+                // A megabyte in single bytes is its own kind of slow.
+                let stat = sftp.stat("file").await.unwrap();
+                assert_eq!(stat.size, Some(SIZE as u64));
+                assert_eq!(list(&sftp).await.unwrap()[0].name, b"plain");
+            } else {
+                assert!(get(&sftp).await.unwrap() == expected, "{mode}");
+            }
+            sftp.close().await.unwrap();
+        }
+        let batches = fs::read_to_string(server.0.home().join("reversed")).unwrap();
+        assert!(batches.parse::<u32>().unwrap() > 2, "{batches} times several came at once");
+        // An end before the size that was told: short, and said so.
+        server.mode(b"end");
+        let sftp = session.sftp().await.unwrap();
+        let error = get(&sftp).await.unwrap_err();
+        assert_eq!(error.reason(), Reason::Protocol, "{error}");
+        assert!(error.message().contains("bytes were copied, and it has 1000003"), "{error}");
+        let to = scratch("hostile-end");
+        sftp.get("file", &to).await.unwrap_err();
+        assert!(!to.exists());
+        for (mode, words) in [("bare", "no such file"), ("words", "\\u{1b}[2J\u{fffd}")] {
+            server.mode(mode.as_bytes());
+            let error = session.sftp().await.unwrap().stat("file").await.unwrap_err();
+            assert!(matches!(error.reason(), Reason::Status(2 | 4)), "{error}");
+            assert!(error.message().contains(words), "{error}");
+        }
+    });
+}
+
+#[test]
+fn a_beginning_that_is_none() {
+    hostile(async |server, session| {
+        for (mode, reason, words) in [
+            ("text", Reason::Protocol, "sends text instead of SFTP, beginning with 'Welc'"),
+            ("first", Reason::Protocol, "first packet is of type 101"),
+            ("version", Reason::Protocol, "speaks version 2 of SFTP, not 3"),
+            ("leaves", Reason::Disconnected, "the server closed the channel"),
+        ] {
+            server.mode(mode.as_bytes());
+            let error = session.sftp().await.map(drop).unwrap_err();
+            assert_eq!(error.reason(), reason, "{mode}: {error}");
+            assert!(error.message().contains(words), "{mode}: {error}");
+        }
+        server.mode(b"midpacket");
+        let error = session.sftp().await.unwrap().stat("file").await.unwrap_err();
+        assert_eq!(error.reason(), Reason::Disconnected, "{error}");
+        assert!(session.exec("true").output().await.unwrap().exit.success());
+    });
+}
+
+async fn silent<T>(future: impl Future<Output = Result<T, Error>>) {
+    let error = future.await.map(drop).unwrap_err();
+    assert_eq!(error.reason(), Reason::TimedOut(Duration::from_millis(300)), "{error}");
+    assert!(error.message().contains("the connection is silent"), "{error}");
+}
+
+#[test]
+fn a_server_that_never_answers_is_left_at_the_deadline() {
+    hostile(async |server, session| {
+        session.set_idle_timeout(Some(Duration::from_millis(300)));
+        server.mode(b"nothing");
+        silent(session.sftp()).await;
+        server.mode(b"silent");
+        let sftp = session.sftp().await.unwrap();
+        silent(sftp.stat("file")).await;
+        silent(get(&sftp)).await;
+        silent(list(&sftp)).await;
+        silent(sftp.put_from(&mut &b"x"[..], None, "file", Transfer::new())).await;
+        silent(sftp.close()).await;
+        session.set_idle_timeout(None);
+        assert!(session.exec("true").output().await.unwrap().exit.success());
+    });
+}
+
+/// No length that a server names is believed before it is checked.
+#[test]
+fn giant_lengths_take_no_memory() {
+    alone("giant_lengths_take_no_memory", || {
+        let Some(server) = Hostile::start() else { return };
+        on(&server.0, async |_, session| {
+            let _ = session.exec("true").output().await.unwrap();
+            let before = forget_peak();
+            for mode in ["giant", "large", "count", "long", "string"] {
+                server.mode(mode.as_bytes());
+                let sftp = session.sftp().await.unwrap();
+                assert!(get(&sftp).await.is_err() || list(&sftp).await.is_err(), "{mode}");
+            }
+            let grown = memory_kib("VmHWM") - before;
+            assert!(grown < 8 << 10, "{grown} KiB");
+        });
+    });
+}
