@@ -3,7 +3,8 @@
 
 use crate::failure::{During, Failure};
 use crate::reactor::{Handle, Interest, Source};
-use crate::sys::{self, Signal};
+use crate::sys::{self, PollFd, Signal};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -26,6 +27,27 @@ fn on_signal(signal: Signal) {
 /// The signal that has come, if one has.
 pub(super) fn came() -> Option<Signal> {
     Some(CAME.load(Ordering::SeqCst)).filter(|signal| *signal != 0)
+}
+
+/// Waits until a descriptor has something to read, for who cannot wait on a reactor. A flag alone would not do: a signal that comes
+/// between the look at it and the read would be slept through. The event stays readable.
+///
+/// # Errors
+/// `Interrupted` when a signal asks us to end.
+pub(super) fn readable(fd: impl AsFd) -> io::Result<()> {
+    loop {
+        if came().is_some() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let mut ask = vec![PollFd::new(&fd, true, false)];
+        ask.extend(EVENT.get().map(|event| PollFd::new(event, true, false)));
+        match sys::poll(&mut ask, None) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+            Ok(_) if came().is_none() => return Ok(()),
+            Ok(_) => {}
+        }
+    }
 }
 
 /// The event counter that the handler writes to.

@@ -78,7 +78,7 @@ fn read_password(number: &str) -> Result<Secret, Exit> {
     })?;
     let failed = |error| Exit::usage(format!("--password-fd {number}: {}", sys::describe(&error)));
     let fd = sys::fcntl_dupfd(number).map_err(failed)?;
-    let line = first_line(|byte| sys::read(&fd, byte));
+    let line = first_line(fd);
     line.ok_or_else(|| {
         Exit::usage(format!("--password-fd {number}: no line of at most 1024 bytes in it"))
     })

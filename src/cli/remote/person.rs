@@ -9,6 +9,7 @@ use crate::sys::{self, Termios};
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -51,8 +52,11 @@ impl Person {
                 // The question is an argument, as for OpenSSH; the answer never is.
                 let mut command = Command::new(program);
                 let mut child = command.arg(question).stdout(Stdio::piped()).spawn().ok()?;
-                let answer =
-                    child.stdout.as_mut().and_then(|out| first_line(|b| io::Read::read(out, b)));
+                let answer = child.stdout.as_ref().and_then(first_line);
+                if interrupt::came().is_some() {
+                    // ESRCH: it has ended by itself.
+                    let _ = child.kill();
+                }
                 let ended = child.wait().ok()?;
                 answer.filter(|_| ended.success())
             }
@@ -79,29 +83,22 @@ fn typed(terminal: &mut File, question: &str, echo: bool) -> Option<Secret> {
     // Whatever comes, the terminal shows again what is typed.
     let _restore = hidden.map(|()| Restore(terminal, before));
     shown.ok()?;
-    first_line(|buffer| {
-        loop {
-            match sys::read(terminal, buffer) {
-                Err(error)
-                    if error.kind() == io::ErrorKind::Interrupted
-                        && interrupt::came().is_none() => {}
-                done => return done,
-            }
-        }
-    })
+    first_line(terminal)
 }
 
-/// The first line of what a reader gives, without its newline, and no byte beyond it is taken; `None`: an end or a failure before
-/// anything came, or a line that is too long.
-pub(super) fn first_line(mut read: impl FnMut(&mut [u8]) -> io::Result<usize>) -> Option<Secret> {
+/// The first line in a descriptor, without its newline, and no byte beyond it is taken; `None`: an end or a failure before
+/// anything came, a line that is too long, or a signal that asks us to end.
+pub(super) fn first_line(fd: impl AsFd) -> Option<Secret> {
     let mut line = Secret::with_capacity(LONGEST);
     let mut byte = [0];
     loop {
-        match read(&mut byte) {
+        match interrupt::readable(&fd).and_then(|()| sys::read(&fd, &mut byte)) {
             Ok(0) if line.is_empty() => return None,
             Ok(0) => return Some(line),
             Ok(_) if byte[0] == b'\n' => return Some(line),
             Ok(_) => line.push(byte[0]).ok()?,
+            // Somebody else was faster, or a signal that means nothing: readable() looks again.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error)
                 if error.kind() == io::ErrorKind::Interrupted && interrupt::came().is_none() => {}
             Err(_) => return None,
