@@ -13,6 +13,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 use support::{PATIENCE, WAITCOPY, watchdog};
 use waitcopy::json::Value;
@@ -35,7 +36,8 @@ fn by_fd(remote: &Remote, flags: &[&str], password: &str, words: &str) -> Comman
     program.args(["--password-fd", "3"]).args(flags).arg(remote.host()).args(["--", words]);
     let mut shell = Command::new("sh");
     // The shell opens the descriptor; what it reads from is a file of the test's.
-    let file = remote.here("password");
+    static FILES: AtomicU32 = AtomicU32::new(0);
+    let file = remote.here(&format!("password{}", FILES.fetch_add(1, Relaxed)));
     fs::write(&file, format!("{password}\nnot this line\n")).unwrap();
     shell.args(["-c", "exec \"$@\" 3<\"$0\""]).arg(&file).arg(program.get_program());
     shell.args(program.get_args());
@@ -295,7 +297,6 @@ fn many_copies_at_once_lose_no_key() {
         let Some(remote) = with_keys_at_home() else { return };
         let kinds = [KeyKind::Ed25519, KeyKind::Ecdsa256, KeyKind::Ecdsa384, KeyKind::Ecdsa521];
         let keys = kinds.map(|kind| remote.sshd.stranger_key(kind).unwrap());
-        fs::write(remote.here("password"), "").unwrap();
         std::thread::scope(|scope| {
             for key in &keys {
                 scope.spawn(|| copy_id(&remote, key).well());

@@ -121,7 +121,11 @@ impl Plan {
     async fn install(&self, ssh: &Session, sftp: &Sftp) -> Result<bool, Trouble> {
         let mode = |mode| Attributes { permissions: Some(mode), ..Attributes::default() };
         if !sftp.is_dir(FOLDER).await? {
-            sftp.mkdir(FOLDER, Some(0o700)).await?;
+            match sftp.mkdir(FOLDER, Some(0o700)).await {
+                // Another one was faster.
+                Err(_) if sftp.is_dir(FOLDER).await? => {}
+                made => made?,
+            }
         }
         // sshd ignores keys that others could write; the umask may have taken from the mode.
         if sftp.stat(FOLDER).await?.mode() != Some(0o700) {
