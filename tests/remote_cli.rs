@@ -191,6 +191,42 @@ fn files_go_there_and_back() {
     });
 }
 
+/// Whoever may not read a file may not read what replaces it.
+#[test]
+fn a_file_that_is_replaced_keeps_its_permissions() {
+    // Without posix-rename the old one is removed first.
+    for command in ["internal-sftp", "internal-sftp -P posix-rename"] {
+        watchdog(PATIENCE, move || {
+            let sftp = Sftp::Command(format!("{command} -u 077"));
+            let Some(remote) = Remote::start(Options { sftp, ..Options::default() }) else {
+                return;
+            };
+            let mode =
+                |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+            let open = |path: &std::path::Path, mode| {
+                fs::write(path, "old").unwrap();
+                fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+            };
+            let (there, here) = (remote.here("there"), remote.here("here"));
+            let [to, from] = [&there, &here].map(|path| path.to_str().unwrap());
+            for kept in [0o600, 0o664] {
+                fs::write(&here, "new").unwrap();
+                fs::set_permissions(&here, fs::Permissions::from_mode(0o644)).unwrap();
+                open(&there, kept);
+                remote.run("put", &[], &[from, to]).well();
+                assert_eq!((fs::read(&there).unwrap(), mode(&there)), (b"new".to_vec(), kept));
+                open(&here, kept);
+                fs::set_permissions(&there, fs::Permissions::from_mode(0o644)).unwrap();
+                remote.run("get", &[], &[to, from]).well();
+                assert_eq!((fs::read(&here).unwrap(), mode(&here)), (b"new".to_vec(), kept));
+                remote.run("get", &["--mode", "640"], &[to, from]).well();
+                assert_eq!(mode(&here), 0o640);
+            }
+            assert_eq!(names(&remote.here("")), ["here", "there"]);
+        });
+    }
+}
+
 #[test]
 fn one_file_of_several_that_fails_holds_up_none() {
     on_a_server(|remote| {

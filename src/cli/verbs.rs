@@ -32,7 +32,11 @@ const COPY: &[Flag] = &[
         "in-place",
         "write into the file that is there, instead of replacing it when all has come",
     ),
-    option("mode", "OCTAL", "permissions of the new file [those of its source]"),
+    option(
+        "mode",
+        "OCTAL",
+        "permissions of the new file [of the one it replaces, else its source's]",
+    ),
 ];
 
 const fn verb(

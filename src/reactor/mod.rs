@@ -41,7 +41,7 @@ use crate::sys::{self, Epoll, EpollEvent};
 use ready::Woken;
 use source::Sources;
 use std::cell::{Cell, RefCell};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::ops::Deref;
 use std::pin::{Pin, pin};
@@ -195,6 +195,20 @@ impl Handle {
     pub fn spawned(&self) -> usize {
         self.0.tasks.borrow().len()
     }
+}
+
+/// Lets the futures run that were just woken, and now and then looks for what the kernel has to tell: for a loop that could go on
+/// without waiting, past deadlines and neighbours.
+pub async fn yield_now() {
+    let mut been = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut been, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Says at the end, also at one by panic, that nothing runs any more.

@@ -41,7 +41,8 @@ pub(super) async fn resolve(
     }
 }
 
-/// A connection to the first address that takes one; all of them share the deadline.
+/// A connection to the first address that takes one. All of them share the time: each has its part of what is left, so that an
+/// address that says nothing leaves some for the next.
 pub(super) async fn connect(
     reactor: &Handle,
     addresses: &[SocketAddr],
@@ -49,22 +50,26 @@ pub(super) async fn connect(
 ) -> Result<(OwnedFd, SocketAddr), Error> {
     let deadline = Deadline::after(within);
     let mut failures = Vec::new();
-    let mut errno = None;
-    for &address in addresses {
-        match reactor.within(deadline, connect_one(reactor, address)).await {
+    let mut reason = Reason::Io(None);
+    for (tried, &address) in addresses.iter().enumerate() {
+        let left = deadline.left().unwrap_or(within);
+        // Addresses are as many as getaddrinfo(3) found.
+        let part = left / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+        // Rounded up, so that the message has no digits that nobody wants.
+        let part = Duration::from_millis(10 * part.as_millis().div_ceil(10) as u64);
+        match reactor.within(Deadline::after(part), connect_one(reactor, address)).await {
             Ok(Ok(socket)) => return Ok((socket, address)),
             Ok(Err(failure)) => {
-                errno = failure.errno();
+                reason = Reason::Io(failure.errno());
                 failures.push(failure.to_string());
             }
             Err(_) => {
-                failures.push(format!("connect {address}: no answer after {within:?}"));
-                let message = failures.join(", ");
-                return Err(Error::new(Step::Connect, Reason::TimedOut(within), message));
+                reason = Reason::TimedOut(within);
+                failures.push(format!("connect {address}: no answer after {part:?}"));
             }
         }
     }
-    Err(Error::new(Step::Connect, Reason::Io(errno), failures.join(", ")))
+    Err(Error::new(Step::Connect, reason, failures.join(", ")))
 }
 
 async fn connect_one(reactor: &Handle, address: SocketAddr) -> Result<OwnedFd, Failure> {
@@ -101,4 +106,45 @@ pub(super) async fn established(
 
 fn is_under_way(error: &io::Error) -> bool {
     sys::errno_name(error) == Some("EINPROGRESS") || error.kind() == io::ErrorKind::Interrupted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::connect;
+    use crate::reactor::Reactor;
+    use crate::sys::{self, Address, Kind};
+    use std::net::{Ipv4Addr, SocketAddr};
+    use std::os::fd::OwnedFd;
+    use std::time::Duration;
+
+    /// A listener on a free port of loopback, with room for so many that nobody accepts.
+    fn listening(backlog: u32) -> (OwnedFd, SocketAddr) {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let listener = sys::socket(any, Kind::Stream).unwrap();
+        sys::bind(&listener, any).unwrap();
+        sys::listen(&listener, backlog).unwrap();
+        let address = sys::getsockname(&listener).unwrap().ip().unwrap();
+        (listener, address)
+    }
+
+    #[test]
+    fn an_address_that_says_nothing_leaves_time_for_the_next() {
+        let (_silent, silent) = listening(0);
+        // Once the queue is full the kernel drops who asks for more.
+        let _queue: Vec<OwnedFd> = std::iter::repeat_with(|| {
+            let socket = sys::socket(silent, Kind::Stream).unwrap();
+            sys::set_nonblocking(&socket, true).unwrap();
+            let _ = sys::connect(&socket, Address::from(silent));
+            socket
+        })
+        .take(4)
+        .collect();
+        let (_open, open) = listening(8);
+        let reactor = Reactor::new().unwrap();
+        let within = Duration::from_millis(400);
+        let (_, taken) = reactor.run(connect(&reactor, &[silent, open], within)).unwrap();
+        assert_eq!(taken, open);
+        let error = reactor.run(connect(&reactor, &[silent, silent], within)).unwrap_err();
+        assert_eq!(error.message().matches("no answer after 200ms").count(), 2, "{error}");
+    }
 }

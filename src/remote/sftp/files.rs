@@ -92,19 +92,18 @@ impl Line {
         self.one_name("realpath", path, Request::Realpath(path)).await
     }
 
-    /// Renames over what is there, where the server can; else removes it first: for a moment there is none.
+    /// Renames over what is there, where the server can; else fails where there is something.
     pub(super) async fn replace(&self, from: &[u8], to: &[u8]) -> Result<(), Error> {
-        if self.offers(Extension::PosixRename) {
-            return self.do_it("rename", to, Request::PosixRename { from, to }).await;
-        }
-        let plain = Request::Rename { from, to };
-        match self.do_it("rename", to, plain).await {
-            Err(error) if error.reason() == Reason::Status(StatusCode::Failure.number()) => {
-                self.do_it("remove", to, Request::Remove(to)).await?;
-                self.do_it("rename", to, plain).await
-            }
-            done => done,
-        }
+        let request = if self.offers(Extension::PosixRename) {
+            Request::PosixRename { from, to }
+        } else {
+            Request::Rename { from, to }
+        };
+        self.do_it("rename", to, request).await
+    }
+
+    pub(super) async fn remove(&self, path: &[u8]) -> Result<(), Error> {
+        self.do_it("remove", path, Request::Remove(path)).await
     }
 }
 
@@ -212,8 +211,7 @@ impl Sftp {
     /// # Errors
     /// The server's.
     pub async fn remove(&self, path: impl AsRef<OsStr>) -> Result<(), Error> {
-        let path = bytes(&path);
-        self.line.do_it("remove", path, Request::Remove(path)).await
+        self.line.remove(bytes(&path)).await
     }
 
     /// The same, and nobody hears what comes of it: for whoever is dropped and cannot wait.

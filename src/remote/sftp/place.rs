@@ -2,13 +2,13 @@
 
 use super::files::is_missing;
 use super::session::Line;
-use super::{Attributes, File, FileKind, OpenFlags, Request};
+use super::{Attributes, Extension, File, FileKind, OpenFlags, Request, StatusCode};
 use crate::failure::Failure;
 use crate::remote::error::{Error, Reason, Step};
 use crate::sys;
 use std::fs;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -23,22 +23,25 @@ pub(super) struct Place {
     pub(super) temporary: Option<Vec<u8>>,
     /// Its size means something.
     pub(super) regular: bool,
+    /// The permissions of the file that is there: whoever may not read it may not read its successor.
+    kept: Option<u32>,
 }
 
 impl Place {
     /// Looks at what is there.
     pub(super) async fn find(line: &Rc<Line>, path: &[u8], in_place: bool) -> Result<Self, Error> {
         let mut path = path.to_vec();
-        let kind = match line.lstat(&path).await {
+        let there = match line.lstat(&path).await {
             Ok(attributes) if attributes.kind() == FileKind::Symlink => {
                 // Through the link, as a plain write would go; a link to nowhere makes the file it names.
                 path = line.realpath(&path).await?;
-                line.stat(&path).await.map_or(FileKind::Unknown, |attributes| attributes.kind())
+                line.stat(&path).await.ok()
             }
-            Ok(attributes) => attributes.kind(),
-            Err(error) if is_missing(&error) => FileKind::Unknown,
+            Ok(attributes) => Some(attributes),
+            Err(error) if is_missing(&error) => None,
             Err(error) => return Err(error),
         };
+        let kind = there.map_or(FileKind::Unknown, |attributes| attributes.kind());
         if kind == FileKind::Directory {
             let message =
                 format!("{} is a directory", String::from_utf8_lossy(&path).escape_debug());
@@ -46,7 +49,14 @@ impl Place {
         }
         let regular = kind != FileKind::Other;
         let temporary = (regular && !in_place).then(|| temporary(&path)).transpose()?;
-        Ok(Self { line: Rc::clone(line), path, temporary, regular })
+        let kept = there.filter(|_| temporary.is_some()).and_then(|there| there.mode());
+        Ok(Self {
+            line: Rc::clone(line),
+            path,
+            temporary,
+            regular,
+            kept: kept.map(|mode| mode & 0o777),
+        })
     }
 
     /// What is written.
@@ -54,7 +64,13 @@ impl Place {
         self.temporary.as_ref().unwrap_or(&self.path)
     }
 
-    pub(super) async fn open(&self, mode: Option<u32>) -> Result<File, Error> {
+    /// Makes the file that is written: with the permissions asked for, else those of the file it replaces, else its source's.
+    pub(super) async fn open(
+        &self,
+        asked: Option<u32>,
+        source: Option<u32>,
+    ) -> Result<File, Error> {
+        let mode = asked.or(self.kept).or(source);
         let flags = match self.temporary {
             Some(_) => OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::EXCLUSIVE,
             None => OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::TRUNCATE,
@@ -70,15 +86,44 @@ impl Place {
             }
             _ => error,
         })?;
-        Ok(File::new(Rc::clone(&self.line), path, handle))
+        let file = File::new(Rc::clone(&self.line), path, handle);
+        if let (None, Some(kept)) = (asked, self.kept) {
+            // The server's umask has taken from them. One that cannot set them leaves fewer, and no more.
+            let attributes = Attributes { permissions: Some(kept), ..Attributes::default() };
+            match file.set_stat(attributes).await {
+                Err(error) if !matches!(error.reason(), Reason::Status(_)) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(file)
     }
 
-    /// Gives the file its name.
+    /// Gives the file its name. A server that cannot rename over another file has it removed first: for a moment there is none.
     pub(super) async fn finish(mut self) -> Result<(), Error> {
-        let Some(temporary) = &self.temporary else { return Ok(()) };
-        self.line.replace(temporary, &self.path).await?;
+        let Some(temporary) = self.temporary.clone() else { return Ok(()) };
+        let failure = Reason::Status(StatusCode::Failure.number());
+        match self.line.replace(&temporary, &self.path).await {
+            Ok(()) => {
+                self.temporary = None;
+                return Ok(());
+            }
+            Err(error)
+                if error.reason() == failure && !self.line.offers(Extension::PosixRename) => {}
+            Err(error) => return Err(error),
+        }
+        // From here on it may be all there is, and stays whatever happens.
         self.temporary = None;
-        Ok(())
+        if let Err(error) = self.line.remove(&self.path).await {
+            self.line.forget(Request::Remove(&temporary));
+            return Err(error);
+        }
+        self.line.replace(&temporary, &self.path).await.map_err(|error| {
+            let temporary = String::from_utf8_lossy(&temporary);
+            error.hint(format!(
+                "the old file is removed; the new one is whole, as {}",
+                temporary.escape_debug()
+            ))
+        })
     }
 }
 
@@ -112,8 +157,13 @@ pub(super) struct Here {
 }
 
 impl Here {
-    /// Makes the file that is written.
-    pub(super) fn create(path: &Path, mode: u32, in_place: bool) -> Result<Self, Error> {
+    /// Makes the file that is written, with permissions as [`Place::open`].
+    pub(super) fn create(
+        path: &Path,
+        asked: Option<u32>,
+        source: u32,
+        in_place: bool,
+    ) -> Result<Self, Error> {
         use std::os::unix::ffi::{OsStrExt, OsStringExt};
         let mut path = path.to_owned();
         let there = match fs::metadata(&path) {
@@ -126,6 +176,8 @@ impl Here {
             return Err(Error::new(Step::Sftp, Reason::Usage, message).hint("name the file in it"));
         }
         let regular = there.as_ref().is_none_or(fs::Metadata::is_file);
+        let kept = there.as_ref().map(|there| there.permissions().mode() & 0o777);
+        let mode = asked.or(kept).unwrap_or(source);
         if !regular || in_place {
             let mut options = fs::OpenOptions::new();
             options.write(true).create(true).truncate(regular).mode(mode);
@@ -141,7 +193,13 @@ impl Here {
         let mut options = fs::OpenOptions::new();
         options.write(true).create_new(true).mode(mode);
         let file = options.open(&temporary).map_err(|error| failed("open", &temporary, error))?;
-        Ok(Self { file, path, temporary: Some(temporary) })
+        let here = Self { file, path, temporary: Some(temporary) };
+        if let (None, Some(kept)) = (asked, kept) {
+            // The umask has taken from them.
+            let kept = fs::Permissions::from_mode(kept);
+            here.file.set_permissions(kept).map_err(|error| failed("fchmod", &here.path, error))?;
+        }
+        Ok(here)
     }
 
     /// Gives the file its name.

@@ -3,7 +3,7 @@
 //! So a request that is given up is only a reply that nobody takes: no packet is left half sent.
 
 use super::{Broken, Handle, Protocol, Refused, Reply, Request, Status, StatusCode, Ticket};
-use crate::reactor::Deadline;
+use crate::reactor::{self, Deadline};
 use crate::remote::channel::{Channel, Stream};
 use crate::remote::error::{Error, Reason, Step};
 use crate::remote::transport::Transport;
@@ -189,7 +189,7 @@ impl Line {
             self.close_orphans();
             self.wake_waiting();
             // Who has its reply asks for more before we take more: the server has work meanwhile, and replies do not pile up.
-            others_first().await;
+            reactor::yield_now().await;
         }
     }
 
@@ -385,19 +385,6 @@ impl<T> Drop for UnderWay<'_, T> {
             self.line.abandon(ticket);
         }
     }
-}
-
-/// Lets the futures run that were just woken.
-async fn others_first() {
-    let mut been = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut been, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 fn gone(why: &str) -> Error {

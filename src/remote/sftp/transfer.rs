@@ -29,6 +29,8 @@ pub struct Transfer<'a> {
     sync: bool,
     in_place: bool,
     mode: Option<u32>,
+    /// The permissions of the source.
+    source: Option<u32>,
 }
 
 /// How far a transfer has come, in bytes.
@@ -69,7 +71,7 @@ impl<'a> Transfer<'a> {
         self
     }
 
-    /// The permissions of the new file, instead of those of its source.
+    /// The permissions of the new file, instead of those of the file that it replaces, or else of its source.
     #[must_use]
     pub fn mode(mut self, mode: u32) -> Self {
         self.mode = Some(mode);
@@ -114,7 +116,7 @@ impl Sftp {
             let message = format!("{} is a directory", from.display());
             return Err(Error::new(Step::Sftp, Reason::Usage, message));
         }
-        how.mode.get_or_insert(meta.mode() & 0o777);
+        how.source = Some(meta.mode() & 0o777);
         let size = meta.is_file().then_some(meta.len());
         self.put_from(&mut file, size, to, how).await
     }
@@ -133,7 +135,7 @@ impl Sftp {
     ) -> Result<u64, Error> {
         let line = &self.line;
         let place = Place::find(line, bytes(&to), how.in_place).await?;
-        let file = place.open(how.mode).await?;
+        let file = place.open(how.mode, how.source).await?;
         let sent = send(line, &file, place.written(), from, size, &mut how).await?;
         if how.sync {
             file.sync().await?;
@@ -167,8 +169,8 @@ impl Sftp {
         let from = bytes(&from);
         let source = Source::open(&self.line, from).await?;
         // Set-user-ID and its like are not taken from a server.
-        let mode = how.mode.or(source.attributes.mode()).map_or(0o666, |mode| mode & 0o777);
-        let mut here = Here::create(to.as_ref(), mode, how.in_place)?;
+        let mode = source.attributes.mode().map_or(0o666, |mode| mode & 0o777);
+        let mut here = Here::create(to.as_ref(), how.mode, mode, how.in_place)?;
         let got = receive(&self.line, &source, &mut here.file, &mut how).await?;
         here.finish(how.sync)?;
         source.file.close().await?;
