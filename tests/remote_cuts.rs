@@ -7,40 +7,23 @@ mod sessions;
 mod ssh;
 mod support;
 
-use sessions::{One, Started, Told, descriptors, knowing, memory_kib, on, polled, together};
+use sessions::{
+    One, Started, Told, descriptors, knowing, memory_kib, on, output, polled, together, with_sshd,
+    works,
+};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use support::{PATIENCE, alone, pattern, scratch, watchdog};
+use support::{alone, pattern, scratch};
 use waitcopy::lab::sshd::{Options, Sshd};
 use waitcopy::reactor::{Deadline, Reactor};
 use waitcopy::remote::sftp::{OpenFlags, Progress, Sftp, Transfer};
-use waitcopy::remote::{Error, Exit, Output, Reason, Session};
+use waitcopy::remote::{Error, Reason};
 
 const MIB: usize = 1 << 20;
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
-}
-
-/// A test on a private sshd.
-fn with_sshd(options: Options, test: impl FnOnce(Sshd) + Send + 'static) {
-    watchdog(PATIENCE, move || {
-        if let Some(sshd) = ssh::or_skip(Sshd::start(options)) {
-            test(sshd);
-        }
-    });
-}
-
-async fn output(session: &Session, command: &str) -> Result<Output, Error> {
-    session.exec(command).output().await
-}
-
-/// The session is as good as new.
-async fn works(session: &Session) {
-    let said = session.exec("cat; echo as good as new").output_of(b"in ").await.unwrap();
-    assert_eq!((said.exit, &*said.stdout), (Exit::Status(0), &b"in as good as new\n"[..]));
-    assert!(said.stderr.is_empty());
 }
 
 fn timed_out<T>(result: Result<T, Error>) -> Error {

@@ -7,7 +7,7 @@ mod sessions;
 mod ssh;
 mod support;
 
-use sessions::{One, Started, on, together};
+use sessions::{One, Started, on, output, together, with_sshd, works};
 use std::io;
 use std::process::{Command, Stdio};
 use support::{PATIENCE, pattern, watchdog};
@@ -16,26 +16,6 @@ use waitcopy::reactor::Reactor;
 use waitcopy::remote::{Descriptor, Error, Exit, Output, Reason, Session, Step};
 
 const MIB: usize = 1 << 20;
-
-/// A test on a private sshd.
-fn with_sshd(options: Options, test: impl FnOnce(Sshd) + Send + 'static) {
-    watchdog(PATIENCE, move || {
-        if let Some(sshd) = ssh::or_skip(Sshd::start(options)) {
-            test(sshd);
-        }
-    });
-}
-
-async fn output(session: &Session, command: &str) -> Result<Output, Error> {
-    session.exec(command).output().await
-}
-
-/// The session is as good as new.
-async fn works(session: &Session) {
-    let said = session.exec("cat; echo as good as new").output_of(b"in ").await.unwrap();
-    assert_eq!((said.exit, &*said.stdout), (Exit::Status(0), &b"in as good as new\n"[..]));
-    assert!(said.stderr.is_empty());
-}
 
 async fn three_streams_of_ten_mebibytes(session: &Session) {
     let input = pattern(10 * MIB, 1);

@@ -1,6 +1,5 @@
 //! What is made from the table of commands: the parser and the help.
 
-use super::table::{COMMANDS, DURATION};
 use crate::net::DEFAULT_ADDRESS;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
@@ -55,6 +54,11 @@ pub(super) const fn switch(name: &'static str, help: &'static str) -> Flag {
 pub(super) const fn option(name: &'static str, value: &'static str, help: &'static str) -> Flag {
     Flag { name, value: Some(value), help }
 }
+
+/// For commands that have a result.
+pub(super) const JSON: Flag = switch("json", "the result as JSON");
+
+const DURATION: &str = "A DURATION has a unit: 250us, 10ms, 2s, 1.5s, 3m.";
 
 /// What was typed, checked against the table.
 #[derive(Debug, Default)]
@@ -172,11 +176,11 @@ fn see(command: &Command) -> String {
 }
 
 /// `waitcopy --help`.
-pub(super) fn overview() -> String {
+pub(super) fn overview(commands: &[Command]) -> String {
     let mut text = String::from(
         "waitcopy: every Unix I/O model as a real server, with the two phases of each I/O in sight\n\n",
     );
-    for command in &COMMANDS {
+    for command in commands {
         let usage = format!("waitcopy {} {}", command.name, command.usage);
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {usage:<40} {}", command.about);

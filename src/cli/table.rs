@@ -1,12 +1,11 @@
 //! The one table of commands and flags: parser and help are made from it.
 
-use super::flags::{Command, Flag, option, switch};
+use super::flags::{Command, Flag, JSON, option, switch};
+use super::verbs::VERBS;
 
 const UDP: Flag = switch("udp", "datagrams instead of connections");
 const UNIX: Flag = option("unix", "PATH", "a Unix socket instead of TCP; @NAME is an abstract one");
 const UNIXGRAM: Flag = option("unixgram", "PATH", "the same for datagrams");
-pub(super) const JSON: Flag = switch("json", "the result as JSON");
-pub(super) const DURATION: &str = "A DURATION has a unit: 250us, 10ms, 2s, 1.5s, 3m.";
 
 /// Every command.
 pub(super) static COMMANDS: [Command; 6] = [
@@ -98,7 +97,7 @@ pub(super) static COMMANDS: [Command; 6] = [
         flags: &[],
         notes: "HOST is [user@]host[:port], or an alias of OpenSSH's configuration. Each verb explains itself with --help.\n\
                 Exit status: 0 done, 1 a file or check failed, 2 wrong usage, 255 the connection; exec: the command's own.",
-        verbs: &super::verbs::VERBS,
+        verbs: &VERBS,
     },
     Command {
         name: "models",

@@ -1,8 +1,7 @@
 //! The part of the table that belongs to `waitcopy remote`. It stands here with the feature `remote` off too: the help
 //! then still says what there would be.
 
-use super::flags::{Command, Flag, option, switch};
-use super::table::JSON;
+use super::flags::{Command, Flag, JSON, option, switch};
 
 /// Whom to connect to, and how.
 const CONNECTION: &[Flag] = &[

@@ -1,6 +1,7 @@
 //! Sessions of the remote with private servers, and what this process costs meanwhile.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "as in mod.rs")]
 
+use crate::support::{PATIENCE, watchdog};
 use std::cell::{Cell, RefCell};
 use std::fs;
 use std::future::{Future, poll_fn};
@@ -9,10 +10,10 @@ use std::pin::Pin;
 use std::process::Child;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
-use waitcopy::lab::sshd::{KeyKind, Sshd};
+use waitcopy::lab::sshd::{KeyKind, Options, Sshd};
 use waitcopy::reactor::Reactor;
 use waitcopy::remote::config::IdentityAgent;
-use waitcopy::remote::{Client, Session, Sink};
+use waitcopy::remote::{Client, Error, Exit, Output, Session, Sink};
 
 /// A client that knows the server and may log in, by a key.
 pub fn knowing(sshd: &Sshd) -> Client {
@@ -143,4 +144,24 @@ impl Sink for Started {
         self.ready.tell();
         Ok(())
     }
+}
+
+/// A test on a private sshd.
+pub fn with_sshd(options: Options, test: impl FnOnce(Sshd) + Send + 'static) {
+    watchdog(PATIENCE, move || {
+        if let Some(sshd) = crate::ssh::or_skip(Sshd::start(options)) {
+            test(sshd);
+        }
+    });
+}
+
+pub async fn output(session: &Session, command: &str) -> Result<Output, Error> {
+    session.exec(command).output().await
+}
+
+/// The session is as good as new.
+pub async fn works(session: &Session) {
+    let said = session.exec("cat; echo as good as new").output_of(b"in ").await.unwrap();
+    assert_eq!((said.exit, &*said.stdout), (Exit::Status(0), &b"in as good as new\n"[..]));
+    assert!(said.stderr.is_empty());
 }
