@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use support::{PATIENCE, pattern, watchdog};
 use waitcopy::lab::sshd::{Dropbear, Options, Sshd};
 use waitcopy::reactor::Reactor;
-use waitcopy::remote::{Descriptor, Error, Exit, Output, Reason, Session, Step};
+use waitcopy::remote::{Descriptor, Exit, Reason, Session, Step};
 
 const MIB: usize = 1 << 20;
 
