@@ -287,6 +287,13 @@ fn a_key_is_copied_once_and_lets_in() {
             format!("{theirs}\n{public}")
         );
         assert_eq!(names(&folder), ["authorized_keys"], "nothing else is left");
+        // One that was killed leaves its lock: nothing is changed, and what to do is said.
+        let lock = folder.join("authorized_keys.copy-id");
+        fs::write(&lock, "").unwrap();
+        fs::write(folder.join("authorized_keys"), theirs).unwrap();
+        copy_id(&remote, &key).failed(1, &["left ~/.ssh/authorized_keys.copy-id: remove it then"]);
+        assert_eq!(fs::read_to_string(folder.join("authorized_keys")).unwrap(), theirs);
+        fs::remove_file(lock).unwrap();
         copy_id(&remote, Path::new("/none")).failed(1, &["/none.pub: no such file"]);
     });
 }
@@ -349,6 +356,12 @@ fn progress_is_for_terminals() {
         assert!(text.contains("MiB"), "{text}");
         // To a pipe there is nothing.
         said(&mut program).well();
+        // What fails takes its line away, so that the message stands alone.
+        let mut fails = remote.verb("put", &["--timeout", "500ms"]);
+        fails.args(["/dev/zero", "/dev/null"]);
+        let text = said(&mut on_a_terminal(&fails, "/dev/zero  ", ""));
+        let text = String::from_utf8_lossy(&text.failed(255, &[]).out).into_owned();
+        assert!(text.contains("\r\u{1b}[Kwaitcopy: command: "), "{text:?}");
     });
 }
 

@@ -11,14 +11,18 @@ use sessions::{
     One, Started, Told, descriptors, knowing, memory_kib, on, output, polled, together, with_sshd,
     works,
 };
+use std::cell::Cell;
 use std::fs;
+use std::future::poll_fn;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 use support::{alone, pattern, scratch};
 use waitcopy::lab::sshd::{Options, Sshd};
 use waitcopy::reactor::{Deadline, Reactor};
 use waitcopy::remote::sftp::{OpenFlags, Progress, Sftp, Transfer};
-use waitcopy::remote::{Error, Reason};
+use waitcopy::remote::{Error, Input, Reason};
 
 const MIB: usize = 1 << 20;
 
@@ -146,15 +150,13 @@ fn dropping_never_waits_for_a_stopped_server() {
         stopped.iter().for_each(|session| session.stop());
         let start = Instant::now();
         let input = vec![7; 16 * MIB];
-        // The socket is full in the middle of a packet, and requests are under way.
         reactor.run(async {
             let exec = session.exec("cat").timeout(ms(100)).output_of(&input);
             timed_out(exec.await);
-            // Given up in the middle of a packet, it says so; where the sockets took the whole window, it waits.
-            let stat = reactor.within(Deadline::after(ms(500)), sftp.stat("/")).await;
-            if let Ok(stat) = stat {
-                assert_eq!(stat.unwrap_err().reason(), Reason::Abandoned);
-            }
+            // The answer to the opening of its channel was given up.
+            let stat = sftp.stat("/").await.unwrap_err();
+            assert_eq!(stat.reason(), Reason::Abandoned, "{stat}");
+            assert!(stat.message().contains("between question and answer"), "{stat}");
         });
         let before = start.elapsed();
         drop(sftp);
@@ -162,6 +164,75 @@ fn dropping_never_waits_for_a_stopped_server() {
         drop(reactor);
         assert!(start.elapsed() - before < Duration::from_secs(1), "{:?}", start.elapsed());
         stopped.iter().for_each(|session| session.resume());
+    });
+}
+
+/// Input without end, which begins when as many commands as this have started, and something is done just then.
+struct Together<'a> {
+    of: u32,
+    started: &'a Cell<u32>,
+    counted: bool,
+    then: &'a dyn Fn(),
+}
+
+impl Input for Together<'_> {
+    async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if !std::mem::replace(&mut self.counted, true) {
+            self.started.set(self.started.get() + 1);
+            if self.started.get() == self.of {
+                (self.then)();
+            }
+        }
+        // All of them are one task: the last one's turn wakes the others.
+        poll_fn(|cx| match self.started.get() == self.of {
+            true => {
+                cx.waker().wake_by_ref();
+                Poll::Ready(())
+            }
+            false => Poll::Pending,
+        })
+        .await;
+        buffer.fill(7);
+        Ok(buffer.len())
+    }
+}
+
+/// Nine windows, none of them begun, are more than the sockets hold: a packet is sent in part, and stays so.
+#[test]
+fn what_is_given_up_in_the_middle_of_a_packet_ends_the_session_and_nobody_waits() {
+    const COMMANDS: u32 = 9;
+    with_sshd(Options::default(), |sshd| {
+        let (reactor, client) = (Reactor::new().unwrap(), knowing(&sshd));
+        let started = Cell::new(0);
+        let stop = || sshd.sessions().into_iter().for_each(|session| session.stop());
+        let (session, sftp) = reactor.run(async {
+            let session = client.connect_on(&reactor).await.unwrap();
+            let sftp = session.sftp().await.unwrap();
+            let fill = || -> One<'_, _> {
+                let mut input =
+                    Together { of: COMMANDS, started: &started, counted: false, then: &stop };
+                let exec = session.exec("cat >/dev/null").timeout(Duration::from_secs(3));
+                Box::pin(
+                    async move { exec.run(&mut input, &mut Vec::new(), &mut Vec::new()).await },
+                )
+            };
+            for late in together((0..COMMANDS).map(|_| fill()).collect()).await {
+                let error = late.unwrap_err();
+                let given_up = matches!(error.reason(), Reason::TimedOut(_) | Reason::Abandoned);
+                assert!(given_up, "{error}");
+            }
+            assert_eq!(started.get(), COMMANDS);
+            let stat = sftp.stat("/").await.unwrap_err();
+            assert_eq!(stat.reason(), Reason::Abandoned, "{stat}");
+            assert!(stat.message().contains("in the middle of a packet"), "{stat}");
+            (session, sftp)
+        });
+        let start = Instant::now();
+        drop(sftp);
+        drop(session);
+        drop(reactor);
+        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+        sshd.sessions().into_iter().for_each(|session| session.resume());
     });
 }
 

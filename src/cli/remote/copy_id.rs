@@ -195,9 +195,12 @@ impl<'a> Lock<'a> {
                 // Version 3 has no status for "it is there": "failure" may mean that.
                 Err(error) if error.reason() == Reason::Status(StatusCode::Failure.number()) => {
                     if deadline.passed() {
-                        return Err(error.hint(format!(
-                            "another copy-id is at work there, or one was killed and left ~/{LOCK}: remove it then"
-                        )));
+                        return Err(match sftp.lstat(LOCK).await {
+                            Ok(_) => error.hint(format!(
+                                "another copy-id is at work there, or one was killed and left ~/{LOCK}: remove it then"
+                            )),
+                            Err(_) => error,
+                        });
                     }
                     ssh.reactor().sleep(Deadline::after(PAUSE)).await;
                 }

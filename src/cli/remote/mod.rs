@@ -249,7 +249,7 @@ fn error_json(error: &Error) -> Value {
 fn exit_of(error: &Error) -> Exit {
     let code = match (error.step(), error.reason()) {
         // Standard output is gone: nobody listens, so there is nothing to say.
-        (_, Reason::Io(Some(errno))) if is_closed_pipe(errno) => {
+        (Step::Command | Step::Sftp, Reason::Io(Some(errno))) if is_closed_pipe(errno) => {
             return Exit { code: 0, message: String::new() };
         }
         (Step::Sftp, Reason::Status(_) | Reason::Io(_) | Reason::Usage | Reason::Protocol) => 1,

@@ -64,11 +64,12 @@ impl Bar {
     }
 
     /// Writes what came of it, and leaves it there.
-    pub(super) fn finish(self, bytes: u64) {
+    pub(super) fn finish(mut self, bytes: u64) {
         let took = self.begun.elapsed();
         let rate = bytes as f64 / took.as_secs_f64().max(1e-9);
         let text = format!("{}  {}/s  {:.1} s", Size(bytes), Size(rate as u64), took.as_secs_f64());
         self.write(&self.fitted(&text), "\n");
+        self.written = None;
     }
 
     /// `location.py  45 %  230 MiB  112 MiB/s  ETA 00:02`
@@ -110,6 +111,15 @@ impl Bar {
     fn write(&self, line: &str, end: &str) {
         // Progress that cannot be shown is not missed.
         let _ = write!(io::stderr(), "\r\x1b[K{line}{end}");
+    }
+}
+
+/// A copy that was given up: the line makes room for the message that says why.
+impl Drop for Bar {
+    fn drop(&mut self) {
+        if self.written.is_some() {
+            self.write("", "");
+        }
     }
 }
 
