@@ -119,7 +119,8 @@ fn who_was_never_bound_is_unnamed() {
 
 #[test]
 fn a_datagram_that_cannot_go_there_says_why() {
-    watchdog(PATIENCE, || {
+    // Alone: a child of a parallel test holds, up to its exec, the socket that is closed here.
+    alone("a_datagram_that_cannot_go_there_says_why", || {
         let (near, address) = udp();
         // UDP has 16 bits for a length, its own and IP's headers included.
         let largest = 65_535 - 8 - 20;
@@ -146,7 +147,8 @@ fn a_datagram_that_cannot_go_there_says_why() {
 /// The refusal comes back on the connected socket that sent, once.
 #[test]
 fn a_refused_datagram_is_reported_once() {
-    watchdog(PATIENCE, || {
+    // Alone: a child of a parallel test holds, up to its exec, the socket that is closed here.
+    alone("a_refused_datagram_is_reported_once", || {
         let (gone, address) = udp();
         let (near, _) = udp();
         sys::connect(&near, address).unwrap();
@@ -160,32 +162,39 @@ fn a_refused_datagram_is_reported_once() {
 
 #[test]
 fn names_come_back_from_the_kernel_as_they_went_in() {
-    let unique = |name: &str| format!("@waitcopy-{}-{name}", std::process::id());
-    let longest = unique("x").len();
-    // An abstract name may have any bytes but begins with one NUL; a dot and a space are nothing special.
-    for name in [unique("plain"), unique("with space."), unique(&"x".repeat(107 - longest + 1))] {
-        let address = Address::unix(Path::new(&name)).unwrap();
-        let (socket, known) = bound(address);
-        assert_eq!((known, known.to_string()), (address, name));
-        assert!(known.path().is_none() && known.ip().is_none() && !known.unnamed());
-        // It is found by that name, and its peers see it.
-        let (near, _) = unixgram();
-        sys::connect(&near, known).unwrap();
-        assert_eq!(sys::getpeername(&near).unwrap(), address);
-        drop(socket);
-        drop(bound(address));
-    }
-    for name in ["short", "with space", "ümlaut", "@is-no-first-letter-here"] {
-        let file = scratch(name);
-        let (_socket, known) = bound(Address::unix(&file).unwrap());
-        assert_eq!((known.path(), known.to_string()), (Some(&*file), file.display().to_string()));
-        assert!(fs::symlink_metadata(&file).is_ok());
-    }
-    // Not UTF-8, and as long as a path can be.
-    let room = 107 - scratch("").as_os_str().len();
-    let raw = scratch("").join(std::ffi::OsStr::from_bytes(&vec![0xff; room]));
-    let (_socket, known) = bound(Address::unix(&raw).unwrap());
-    assert_eq!(known.path(), Some(&*raw));
+    // Alone, for the same reason: a name that is let go is taken again.
+    alone("names_come_back_from_the_kernel_as_they_went_in", || {
+        let unique = |name: &str| format!("@waitcopy-{}-{name}", std::process::id());
+        let longest = unique("x").len();
+        // An abstract name may have any bytes but begins with one NUL; a dot and a space are nothing special.
+        for name in [unique("plain"), unique("with space."), unique(&"x".repeat(107 - longest + 1))]
+        {
+            let address = Address::unix(Path::new(&name)).unwrap();
+            let (socket, known) = bound(address);
+            assert_eq!((known, known.to_string()), (address, name));
+            assert!(known.path().is_none() && known.ip().is_none() && !known.unnamed());
+            // It is found by that name, and its peers see it.
+            let (near, _) = unixgram();
+            sys::connect(&near, known).unwrap();
+            assert_eq!(sys::getpeername(&near).unwrap(), address);
+            drop(socket);
+            drop(bound(address));
+        }
+        for name in ["short", "with space", "ümlaut", "@is-no-first-letter-here"] {
+            let file = scratch(name);
+            let (_socket, known) = bound(Address::unix(&file).unwrap());
+            assert_eq!(
+                (known.path(), known.to_string()),
+                (Some(&*file), file.display().to_string())
+            );
+            assert!(fs::symlink_metadata(&file).is_ok());
+        }
+        // Not UTF-8, and as long as a path can be.
+        let room = 107 - scratch("").as_os_str().len();
+        let raw = scratch("").join(std::ffi::OsStr::from_bytes(&vec![0xff; room]));
+        let (_socket, known) = bound(Address::unix(&raw).unwrap());
+        assert_eq!(known.path(), Some(&*raw));
+    });
 }
 
 #[test]
