@@ -64,7 +64,7 @@ client: build ## talk to the server on ADDR: a line in, its reply out (ADDR=)
 
 # Optimised, since the tests push floods through real servers; a profile of its
 # own, since two dozen test binaries are linked.
-test: ## the tests, under 5 minutes on two cores (ARGS='--test NAME')
+test: ## the tests, some 5 minutes on two cores (ARGS='--test NAME')
 	$(call with,strace python3 $(peers)) cargo test --profile tests --locked --no-fail-fast $(FEATURES) $(ARGS)
 
 test-all: ## the same and the long ones, and the program without its remote
