@@ -13,13 +13,13 @@ use waitcopy::net::Endpoint;
 
 fn drive(server: &support::Server, connections: usize, size: usize) -> Outcome {
     let load = Load {
-        server: Endpoint::Tcp(server.address),
         connections,
         size,
         // A message of megabytes may take that long on a busy machine.
         duration: Duration::from_millis(if size > 1 << 20 { 2000 } else { 200 }),
+        ..Load::new(Endpoint::Tcp(server.address))
     };
-    load::run(&load, server.server_pid()).unwrap()
+    load::run(&load, &mut ()).unwrap()
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn run() -> Result<(), Exit> {
     let name = arguments.next().map(|name| name.to_string_lossy().into_owned());
     match name.as_deref() {
         Some("--version" | "-V") => print(format_args!("waitcopy {}\n", env!("CARGO_PKG_VERSION"))),
-        Some("--help" | "-h" | "help") => print(flags::overview(&COMMANDS)),
+        Some("--help" | "-h" | "help") => print(flags::overview(COMMANDS)),
         Some(name) => {
             let command = COMMANDS.iter().find(|command| command.name == name);
             let command = command.ok_or_else(|| unknown(name))?;
@@ -97,7 +97,7 @@ fn run() -> Result<(), Exit> {
             }
         }
         None => {
-            Err(Exit::usage(format!("which command?\n\n{}", flags::overview(&COMMANDS).trim_end())))
+            Err(Exit::usage(format!("which command?\n\n{}", flags::overview(COMMANDS).trim_end())))
         }
     }
 }

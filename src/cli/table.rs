@@ -8,7 +8,7 @@ const UNIX: Flag = option("unix", "PATH", "a Unix socket instead of TCP; @NAME i
 const UNIXGRAM: Flag = option("unixgram", "PATH", "the same for datagrams");
 
 /// Every command.
-pub(super) static COMMANDS: [Command; 6] = [
+pub(super) static COMMANDS: &[Command] = &[
     Command {
         name: "serve",
         usage: "MODEL [OPTIONS]",

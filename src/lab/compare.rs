@@ -1,6 +1,6 @@
 //! The main job: models side by side, each a real server in its own process, each driven by real clients.
 
-use super::Server;
+use super::{Family, Server};
 use crate::client::load::{self, Load, Outcome};
 use crate::failure::During;
 use crate::json::Value;
@@ -44,6 +44,8 @@ pub struct Cell {
     pub connections: usize,
     /// The first pass: rate, latency and CPU, recorder off.
     pub plain: Outcome,
+    /// CPU time of the server in the first pass.
+    pub server_cpu: Duration,
     /// The second pass, recorder on: what its clients saw, and the server's report.
     pub recorded: Outcome,
     /// See `docs/phases.md`.
@@ -60,7 +62,7 @@ impl Cell {
     /// Server CPU per request of the plain pass, in nanoseconds.
     #[must_use]
     pub fn cpu_per_request(&self) -> u64 {
-        (self.plain.server_cpu.as_nanos() / u128::from(self.plain.requests.max(1))) as u64
+        (self.server_cpu.as_nanos() / u128::from(self.plain.requests.max(1))) as u64
     }
 
     /// System calls per request of the recorded pass, set-up and stop included.
@@ -115,7 +117,6 @@ fn outcome_json(outcome: &Outcome) -> Value {
         ("requests", outcome.requests.into()),
         ("wall_ns", nanos(outcome.wall)),
         ("generator_cpu_ns", nanos(outcome.cpu)),
-        ("server_cpu_ns", nanos(outcome.server_cpu)),
         ("unserved", (outcome.unserved as u64).into()),
         ("unanswered", (outcome.unanswered as u64).into()),
         ("wrong", outcome.wrong.into()),
@@ -143,10 +144,10 @@ pub fn run(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<Vec<Cell>, Str
 }
 
 fn measure(plan: &Plan, model: &Model, connections: usize) -> Result<Cell, String> {
-    let (plain, _) = pass(plan, model, connections, false)?;
-    let (recorded, report) = pass(plan, model, connections, true)?;
+    let (plain, server_cpu, _) = pass(plan, model, connections, false)?;
+    let (recorded, _, report) = pass(plan, model, connections, true)?;
     let report = report.ok_or("the server has left no report")?;
-    Ok(Cell { model: model.name, connections, plain, recorded, report })
+    Ok(Cell { model: model.name, connections, plain, server_cpu, recorded, report })
 }
 
 fn pass(
@@ -154,7 +155,7 @@ fn pass(
     model: &Model,
     connections: usize,
     record: bool,
-) -> Result<(Outcome, Option<Value>), String> {
+) -> Result<(Outcome, Duration, Option<Value>), String> {
     let server = Server::start(model.name, record, plan.cores.map(|[_, serving]| serving))?;
     if let Some([generator, _]) = plan.cores {
         let pinned = sys::sched_setaffinity(0, generator);
@@ -162,9 +163,12 @@ fn pass(
         named.map_err(|failure| failure.to_string())?;
     }
     let duration = if record { plan.duration / 3 } else { plan.duration };
-    let load = Load { server: server.endpoint(), connections, size: plan.size, duration };
-    let outcome = load::run(&load, server.process()).map_err(|failure| failure.to_string())?;
-    Ok((outcome, server.stop()?))
+    let load = Load { connections, size: plan.size, duration, ..Load::new(server.endpoint()) };
+    let mut family = Family::of(server.process());
+    let outcome = load::run(&load, &mut family).map_err(|failure| failure.to_string())?;
+    let cpu =
+        family.cpu().during("clock_gettime", "server").map_err(|failure| failure.to_string())?;
+    Ok((outcome, cpu, server.stop()?))
 }
 
 /// The table for people.

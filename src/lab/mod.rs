@@ -2,8 +2,11 @@
 
 mod child;
 pub mod compare;
+mod family;
 pub mod machine;
 #[cfg(feature = "remote")]
 pub mod sshd;
+pub mod svg;
 
 pub use child::Server;
+pub use family::Family;

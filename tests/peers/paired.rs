@@ -11,6 +11,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use waitcopy::client::load::{self, Load};
+use waitcopy::lab::Family;
 use waitcopy::net::Endpoint;
 use waitcopy::sys;
 
@@ -106,11 +107,11 @@ type Figures = Vec<(&'static str, f64)>;
 /// Requests of 64 bytes, one in flight per connection.
 fn requests(words: Words, connections: usize, core: usize) -> Figures {
     let server = Server::start(words, core);
-    let load =
-        Load { server: Endpoint::Tcp(server.address), connections, size: 64, duration: TIME };
-    let outcome = load::run(&load, server.child.id()).expect("a load");
+    let load = Load { connections, duration: TIME, ..Load::new(Endpoint::Tcp(server.address)) };
+    let mut family = Family::of(server.child.id());
+    let outcome = load::run(&load, &mut family).expect("a load");
     assert!(outcome.sound() && outcome.unserved == 0, "{words:?}: {outcome:?}");
-    let cpu = outcome.server_cpu.as_secs_f64();
+    let cpu = family.cpu().expect("a server").as_secs_f64();
     vec![
         ("requests/s", outcome.rate()),
         ("p50 us", outcome.latency.quantile(0.5) as f64 / 1e3),

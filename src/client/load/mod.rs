@@ -24,7 +24,28 @@ pub struct Load {
     pub size: usize,
     /// Time of the measurement, after a warm-up of a tenth of it.
     pub duration: Duration,
+    /// Connections beside those, which are open and say nothing.
+    pub idle: usize,
 }
+
+impl Load {
+    /// One connection, 64 bytes a message, for a second.
+    #[must_use]
+    pub fn new(server: Endpoint) -> Self {
+        Self { server, connections: 1, size: 64, duration: Duration::from_secs(1), idle: 0 }
+    }
+}
+
+/// Told where the measured time begins and ends, so that whoever asked can read other clocks there.
+pub trait Watch {
+    /// The warm-up is over.
+    fn begins(&mut self) {}
+    /// The measured time is over; what is in flight is still to be answered.
+    fn ends(&mut self) {}
+}
+
+/// Reads nothing.
+impl Watch for () {}
 
 /// What came of it. Everything but `bad` is about the time after the warm-up.
 #[derive(Debug)]
@@ -37,8 +58,6 @@ pub struct Outcome {
     pub wall: Duration,
     /// CPU time of the generator's thread in that time.
     pub cpu: Duration,
-    /// CPU time of the server's process and its living children in that time.
-    pub server_cpu: Duration,
     /// Connections that got no answer at all.
     pub unserved: usize,
     /// Messages of served connections that were not answered within a second after the end.
@@ -88,36 +107,29 @@ struct Run<'l> {
     ending: bool,
 }
 
-/// Drives the server; `process` is its process, for its CPU time.
+/// Drives the server.
 ///
 /// # Errors
 /// Only what keeps the load from running: connect, epoll. What the server does wrong is in the outcome.
-pub fn run(load: &Load, process: u32) -> Result<Outcome, Failure> {
+pub fn run(load: &Load, watch: &mut dyn Watch) -> Result<Outcome, Failure> {
     let mut run = Run::new(load)?;
+    let idle: Result<Vec<_>, _> = (0..load.idle).map(|_| connect(&[load.server])).collect();
+    let _idle = idle?;
     for at in 0..load.connections {
         run.send(at);
     }
     let end_of_warm_up = now() + nanos(load.duration / 10);
     run.until(end_of_warm_up)?;
     run.measuring = true;
-    let cpu = || Ok((sys::clock_gettime(Clock::ThreadCpu), family_cpu_time(process)?));
-    let (start, before) = (now(), cpu().during("clock_gettime", "server")?);
+    watch.begins();
+    let (start, cpu) = (now(), sys::clock_gettime(Clock::ThreadCpu));
     run.until(start + nanos(load.duration))?;
-    let (end, after) = (now(), cpu().during("clock_gettime", "server")?);
+    let (end, cpu) = (now(), sys::clock_gettime(Clock::ThreadCpu).saturating_sub(cpu));
+    watch.ends();
     run.measuring = false;
     run.ending = true;
     run.until(end + nanos(GRACE))?;
-    Ok(run.finish(end - start, after.0 - before.0, after.1 - before.1))
-}
-
-/// CPU time of a process and of the children that it has now: they serve under fork, prefork and reuseport.
-fn family_cpu_time(process: u32) -> io::Result<Duration> {
-    let path = format!("/proc/{process}/task/{process}/children");
-    let children = std::fs::read_to_string(path).unwrap_or_default();
-    let children = children.split_ascii_whitespace().filter_map(|number| number.parse().ok());
-    // One that ends meanwhile is missed.
-    let children = children.map(|child| sys::process_cpu_time(child).unwrap_or_default());
-    Ok(sys::process_cpu_time(process)? + children.sum::<Duration>())
+    Ok(run.finish(end - start, cpu))
 }
 
 impl<'l> Run<'l> {
@@ -138,7 +150,6 @@ impl<'l> Run<'l> {
             latency: Histogram::new().during("mmap", "histogram")?,
             wall: Duration::ZERO,
             cpu: Duration::ZERO,
-            server_cpu: Duration::ZERO,
             unserved: 0,
             unanswered: 0,
             wrong: 0,
@@ -243,12 +254,12 @@ impl<'l> Run<'l> {
         }
     }
 
-    fn finish(mut self, wall: u64, cpu: Duration, server_cpu: Duration) -> Outcome {
+    fn finish(mut self, wall: u64, cpu: Duration) -> Outcome {
         self.outcome.unanswered = self.owed();
         let unserved = |talk: &&Talk| talk.answers == 0 && talk.socket.is_some();
         self.outcome.unserved = self.talks.iter().filter(unserved).count();
         debug_assert_eq!(self.talks.len(), self.load.connections);
-        Outcome { wall: Duration::from_nanos(wall), cpu, server_cpu, ..self.outcome }
+        Outcome { wall: Duration::from_nanos(wall), cpu, ..self.outcome }
     }
 }
 
