@@ -36,6 +36,12 @@ build: ## release build
 run: build ## the main job: every model as a real server under real clients, one table (ARGS='--json')
 	@exec '$(BIN)' compare $(ARGS)
 
+# Written beside and moved, so that a run that fails leaves the last figures alone.
+claims: build ## the notes' claims put to the test, three quarters of a minute; writes docs/claims.md
+	@{ printf '# The notes'\'' claims, put to the test\n\nAs `make claims` found them on %s; `waitcopy claims` does it on your machine.\n\n' \
+	    "$$(date +%F)"; '$(BIN)' claims --markdown $(ARGS); } >docs/claims.md.new
+	@mv docs/claims.md.new docs/claims.md
+
 # No file is ever called run-epoll: FORCE, as .PHONY would switch patterns off.
 # exec gives ^C to the server itself, which answers, sums up and exits 0.
 run-%: build FORCE ## serve one model on ADDR and show both phases of each I/O (ADDR=, ARGS=)
@@ -99,4 +105,4 @@ $(BIN):
 	@$(MAKE) --no-print-directory build
 
 FORCE:
-.PHONY: help deps build run run-remote can-trace client test test-all fuzz bench lint clean install FORCE
+.PHONY: help deps build run claims run-remote can-trace client test test-all fuzz bench lint clean install FORCE

@@ -7,22 +7,15 @@ use crate::lab::compare::{self, Plan, Table};
 use crate::lab::machine;
 use crate::model::CATALOGUE;
 use crate::phase::Nanos;
-use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
     let plan = plan(parsed)?;
     // Before the generator is pinned: then it would see one core.
     let environment = machine::environment();
-    let terminal = io::stderr().is_terminal();
-    let cells = compare::run(&plan, |step| {
-        // Progress that cannot be shown is not missed. On a terminal one line is written over.
-        let (begin, end) = if terminal { ("\r\x1b[K", "") } else { ("", "\n") };
-        let _ = write!(io::stderr(), "{begin}{step}{end}");
-    });
-    if terminal {
-        let _ = write!(io::stderr(), "\r\x1b[K");
-    }
+    let progress = super::Progress::new();
+    let cells = compare::run(&plan, |step| progress.say(step));
+    progress.clear();
     let cells = cells.map_err(Exit::failed)?;
     if parsed.has("json") {
         let result = Value::object([
@@ -36,11 +29,6 @@ pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
         ]);
         print(format_args!("{result:#}\n"))?;
     } else {
-        let of = |name| match environment.get(name) {
-            Some(Value::Text(text)) => text.clone(),
-            Some(other) => other.to_string(),
-            None => "?".to_owned(),
-        };
         let pinned = match plan.cores {
             Some([generator, server]) => {
                 format!("clients on core {generator}, server on core {server}")
@@ -49,13 +37,11 @@ pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
         };
         print(format_args!(
             "{}\n{} bytes a message, one in flight per client, {} a measurement; each byte checked\n\
-             Linux {}, {}, {} cores; {pinned}; rates: recorder off; calls, EAGAIN, time: recorder on\n",
+             {}; {pinned}; rates: recorder off; calls, EAGAIN, time: recorder on\n",
             Table(&cells),
             plan.size,
             Nanos(plan.duration.as_nanos() as u64),
-            of("kernel"),
-            of("cpu"),
-            of("cores"),
+            machine::described(&environment),
         ))?;
     }
     let broken: Vec<_> = cells.iter().filter(|cell| !cell.sound()).map(|cell| cell.model).collect();

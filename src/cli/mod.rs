@@ -1,5 +1,6 @@
 //! Floor 5: the command line. One file per command; `table.rs` is what the parser and the help of `flags.rs` are made from.
 
+mod claims;
 mod client;
 mod compare;
 mod doctor;
@@ -16,7 +17,7 @@ use crate::net::AddressError;
 use flags::{Command, Parsed};
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use table::COMMANDS;
 
@@ -133,6 +134,7 @@ fn dispatch(command: &Command, parsed: &Parsed) -> Result<(), Exit> {
         "serve" => serve::run(parsed),
         "client" => client::run(parsed),
         "compare" => compare::run(parsed),
+        "claims" => claims::run(parsed),
         "models" => models::run(parsed),
         "doctor" => doctor::run(parsed),
         #[cfg(feature = "remote")]
@@ -152,6 +154,30 @@ fn dispatch(command: &Command, parsed: &Parsed) -> Result<(), Exit> {
 fn unknown(name: &str) -> Exit {
     let commands: Vec<_> = COMMANDS.iter().map(|command| command.name).collect();
     Exit::usage(format!("no command '{name}'; there are {}", commands.join(", ")))
+}
+
+/// Where a long command stands: on a terminal one line that is written over, elsewhere a line a step.
+struct Progress {
+    terminal: bool,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self { terminal: io::stderr().is_terminal() }
+    }
+
+    /// Progress that cannot be shown is not missed.
+    fn say(&self, step: &str) {
+        let (begin, end) = if self.terminal { ("\r\x1b[K", "") } else { ("", "\n") };
+        let _ = write!(io::stderr(), "{begin}{step}{end}");
+    }
+
+    /// Takes the line away.
+    fn clear(&self) {
+        if self.terminal {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
 }
 
 /// Prints a result.

@@ -90,6 +90,21 @@ pub(super) static COMMANDS: &[Command] = &[
         verbs: &[],
     },
     Command {
+        name: "claims",
+        usage: "[OPTIONS]",
+        about: "the notes' claims, each put to the test on this machine",
+        operands: 0,
+        flags: &[&[
+            option("duration", "DURATION", "of each measurement under load [300ms]"),
+            option("rounds", "N", "paired rounds, where two models are compared [6]"),
+            JSON,
+            switch("markdown", "as docs/claims.md has it"),
+        ]],
+        notes: "Verdicts: holds, does not hold here, depends (on what is said), documented (nothing to measure).\n\
+                The exit status does not depend on them. Takes about three quarters of a minute.",
+        verbs: &[],
+    },
+    Command {
         name: "remote",
         usage: "VERB [OPTIONS] HOST ...",
         about: "SSH: run commands, copy files, with both phases in sight",

@@ -35,6 +35,17 @@ pub fn environment() -> Value {
     ])
 }
 
+/// That block in a line: `Linux 6.18, AMD EPYC, 2 cores`.
+#[must_use]
+pub fn described(environment: &Value) -> String {
+    let of = |name| match environment.get(name) {
+        Some(Value::Text(text)) => text.clone(),
+        Some(other) => other.to_string(),
+        None => "?".to_owned(),
+    };
+    format!("Linux {}, {}, {} cores", of("kernel"), of("cpu"), of("cores"))
+}
+
 fn cpu() -> Option<String> {
     let text = read("/proc/cpuinfo")?;
     let line = text.lines().find(|line| line.starts_with("model name"))?;

@@ -1,6 +1,7 @@
 //! Floor 4: runs models as child processes under real clients and shows what they did.
 
 mod child;
+pub mod claims;
 pub mod compare;
 mod family;
 pub mod machine;
