@@ -16,6 +16,9 @@ use std::time::Duration;
 /// epoll, the recorder's file and socket pair, the report.
 const OWN_DESCRIPTORS: u64 = 10;
 
+/// An event takes 160 bytes of memory and some 400 of the report.
+const MOST_EVENTS: usize = 1_000_000;
+
 /// The server's stop, for the handlers.
 static STOP: OnceLock<Stop> = OnceLock::new();
 /// Whether a signal has asked for it already.
@@ -61,6 +64,7 @@ pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
     let Asked { model, endpoint, service: (service_name, service), backlog, settings, .. } = asked;
     let report = parsed.value("report");
     let recorded = parsed.has("phases") || report.is_some();
+    let events = events(parsed)?;
     // Opened before the first client: a path that cannot be written is told at once.
     let mut file = report.map(create).transpose()?;
 
@@ -87,6 +91,9 @@ pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
     let lines = parsed.has("phases");
     let mut recorder = Recorder::new(model.name, model.waits, stamps, tally.clone(), lines)
         .map_err(|e| failed("recorder", &e))?;
+    if let Some(events) = events {
+        recorder = recorder.keeping(events).map_err(|e| failed("events", &e))?;
+    }
     room()?;
     print(listening)?;
     let ended = (model.run.recording)(front, &settings, service, &mut recorder, stop);
@@ -100,6 +107,18 @@ pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
             .map_err(|e| failed(&format!("write {path}"), &e))?;
     }
     ended.map_err(Exit::from)
+}
+
+/// How many events the report shall have.
+fn events(parsed: &Parsed) -> Result<Option<usize>, Exit> {
+    let events = parsed.number("events", 1).map_err(Exit::usage)?;
+    if events.is_some() && !parsed.has("report") {
+        return Err(Exit::usage("--events go into a report: --report FILE is missing"));
+    }
+    if events.is_some_and(|events| events > MOST_EVENTS) {
+        return Err(Exit::usage(format!("--events: at most {MOST_EVENTS}")));
+    }
+    Ok(events)
 }
 
 /// The closing table goes to standard error; if that is gone, nobody reads it.

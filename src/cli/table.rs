@@ -53,6 +53,7 @@ pub(super) static COMMANDS: &[Command] = &[
             option("drain", "DURATION", "at a stop, time for what is in flight [10s]"),
             switch("phases", "print a line per I/O: its wait, its copy"),
             option("report", "FILE", "record the phases, write the figures to FILE as JSON"),
+            option("events", "N", "with --report: the first N calls too, each with its times"),
         ]],
         notes: "The first line on standard output is 'listening on tcp ADDR' (or udp ADDR, unix PATH, unixgram PATH),\n\
                 once clients can connect. Not every model serves every transport: 'waitcopy models'.\n\

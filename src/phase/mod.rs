@@ -12,6 +12,8 @@
 //! `docs/phases.md` says how each figure is measured.
 
 mod call;
+mod event;
+mod events;
 mod histogram;
 mod id;
 mod lines;
@@ -25,6 +27,7 @@ mod units;
 mod waited;
 
 pub use call::Call;
+pub use event::{Asked, Event, How, Phases, What};
 pub use histogram::Histogram;
 pub use id::Id;
 use lines::Lines;

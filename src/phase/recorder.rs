@@ -1,12 +1,15 @@
 //! The recorder: the observer that measures wait and copy.
 
+mod keeping;
 mod observing;
 
+use super::event::Phases;
 use super::waited::{Again, Method, Waited};
 use super::{
     Call, Count, Histogram, Id, Lines, Metric, Nanos, Observer, Part, Primed, Tally, Waits,
 };
 use crate::sys::{self, Address, Clock, Received};
+use keeping::Keeping;
 use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -75,6 +78,9 @@ pub struct Recorder {
     /// The turn that last brought a client.
     accept_turn: u64,
     accepted: Option<Waited>,
+    /// The same with its times, where events are kept.
+    accepting: Option<((u64, u64), Phases)>,
+    keeping: Option<Keeping>,
     /// `/proc/thread-self/schedstat`, where the kernel has it.
     schedstat: Option<File>,
     /// Keeps the kernel stamping.
@@ -141,6 +147,8 @@ impl Recorder {
             accept_again: Again::default(),
             accept_turn: 0,
             accepted: None,
+            accepting: None,
+            keeping: None,
             // The calling thread's.
             schedstat: File::open("/proc/thread-self/schedstat").ok(),
             primed,
@@ -193,6 +201,10 @@ impl Recorder {
     pub fn own_cost(&self) -> io::Result<u64> {
         let tally = Tally::new(false)?;
         let mut twin = Self::new(self.model, self.waits, false, tally, false)?;
+        if self.keeping.is_some() {
+            // Room for all of it: a wait, a receive, a send and the service, 2048 times.
+            twin = twin.keeping(4 * 32 * 64)?;
+        }
         let id = Id { slot: 0, generation: 0 };
         twin.opened(id, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into());
         let mut rounds: Vec<u64> = Vec::new();

@@ -1,6 +1,6 @@
 //! The closing summary: one table, one JSON object, from the same figures.
 
-use super::{Call, Count, Metric, Nanos, Part, Recorder, Tally};
+use super::{Call, Count, Event, Metric, Nanos, Part, Recorder, Tally};
 use crate::json::Value;
 use crate::sys::{self, Usage, Who};
 use std::fmt;
@@ -88,6 +88,11 @@ impl<'r> Report<'r> {
         ];
         if let Some(recorded) = &self.recorded {
             members.extend(recorded.to_json(self.tally));
+        }
+        if let Some((events, lost)) = self.recorded.as_ref().and_then(|r| r.recorder.events()) {
+            let events = events.iter().map(Event::to_json).collect();
+            members.push(("events", Value::List(events)));
+            members.push(("events_lost", lost.into()));
         }
         Value::object(members)
     }

@@ -11,6 +11,8 @@ pub(super) struct Again {
     /// Time inside these calls.
     pub(super) inside: u64,
     pub(super) calls: u64,
+    /// When the last of them was asked for.
+    pub(super) last: u64,
 }
 
 impl Again {
@@ -21,6 +23,7 @@ impl Again {
         }
         self.calls += 1;
         self.inside += took;
+        self.last = start;
     }
 }
 

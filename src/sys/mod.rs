@@ -59,7 +59,7 @@ pub use mmap::Shared;
 pub use passwd::{Passwd, getpwuid, getuid};
 pub use poll::{PollFd, poll, ppoll};
 pub use probe::{io_uring_setup, uname_release};
-pub use process::{die_with_parent, end_with_parent, getppid, kill, run_on};
+pub use process::{die_with_parent, end_with_parent, getppid, gettid, kill, run_on};
 pub use published::Published;
 pub use random::getrandom;
 pub use rlimit::{Limit, getrlimit, setrlimit};

@@ -19,6 +19,13 @@ pub fn kill(process: u32, signal: Signal) -> io::Result<()> {
     check(unsafe { libc::kill(pid, signal) }).map(drop)
 }
 
+/// The calling thread's number, which is the process' own in its first thread (gettid(2)).
+#[must_use]
+pub fn gettid() -> u32 {
+    // SAFETY: the call takes nothing, touches no memory of ours and cannot fail.
+    unsafe { libc::gettid() }.unsigned_abs()
+}
+
 /// Has the kernel send SIGTERM to this process when `parent`, its parent, dies, however it dies (`PR_SET_PDEATHSIG`).
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! What the recorder does at each call: the [`Observer`]'s methods.
 
-use super::{Flow, Readiness, Recorder, Slept, now};
+use super::{Flow, Keeping, Readiness, Recorder, Slept, now};
+use crate::phase::event::What;
 use crate::phase::observer::{count_received, count_sent};
 use crate::phase::waited::{Method, Waited};
 use crate::phase::{Call, Count, End, Id, Input, Lines, Metric, Observer, Part, Tally, Waits};
@@ -18,7 +19,9 @@ impl Observer for Recorder {
     fn flow(&self, waits: Waits) -> Self {
         let (tally, metrics) = (self.tally.clone(), Arc::clone(&self.metrics));
         let lines = self.lines.as_ref().map(|_| Lines::default());
-        Self::of(self.model, waits, tally, metrics, lines, self.primed.clone())
+        let mut flow = Self::of(self.model, waits, tally, metrics, lines, self.primed.clone());
+        flow.keeping = self.keeping.as_ref().map(Keeping::flow);
+        flow
     }
 
     fn waits_by(&mut self, waits: Waits) {
@@ -30,12 +33,17 @@ impl Observer for Recorder {
     }
 
     fn since(&mut self, metric: Metric, moment: u64) {
-        self.record(metric, now().saturating_sub(moment));
+        let end = now();
+        self.record(metric, end.saturating_sub(moment));
+        if metric == Metric::Start {
+            self.keep_plain(What::Start, Some(Call::Clone), (moment, end), 0);
+        }
     }
 
     fn idled(&mut self, moment: u64) {
         let end = now();
         self.spend(Part::Wait, end.saturating_sub(moment), end);
+        self.keep_plain(What::Idle, None, (moment.min(end), end), 0);
     }
 
     fn addressed(&mut self, peer: &Address) {
@@ -54,6 +62,7 @@ impl Observer for Recorder {
             self.spend(Part::Wait, took, start + took);
         }
         if result.is_ok() {
+            let row = self.accept_again;
             let waited = match self.waits {
                 Waits::InCall => {
                     let wait = std::mem::take(&mut self.accept_again).inside + took;
@@ -68,6 +77,10 @@ impl Observer for Recorder {
             };
             self.record(Metric::Accept, waited.wait);
             self.accepted = Some(waited);
+            if self.keeping.is_some() {
+                let copy = if self.waits == Waits::InCall { 0 } else { took };
+                self.accepting = Some(((start, start + took), waited.phases(copy, row)));
+            }
         }
         result
     }
@@ -88,6 +101,7 @@ impl Observer for Recorder {
             ready,
             seen: 0,
         };
+        self.keep_plain(What::Wait, Some(call), (start, start + took), ready as u64);
         result
     }
 
@@ -110,6 +124,7 @@ impl Observer for Recorder {
         }
         self.spend(Part::Receive, took, start + took);
         let turn = self.readiness.turn;
+        let row = self.flow_of(id).again;
         let waited = if self.waits == Waits::Polling {
             Waited::polled(std::mem::take(&mut self.flow_of(id).again), start)
         } else if carried {
@@ -135,6 +150,9 @@ impl Observer for Recorder {
                 self.record(Metric::Copy, took);
                 self.tell_input(id, waited, took, Call::Recvfrom, input.bytes());
             }
+            let phases = input.whole().then(|| waited.phases(took, row));
+            let (what, call) = (What::Receive, Some(Call::Recvfrom));
+            self.keep_on(id, what, call, (start, start + took), (input.bytes() as u64, phases));
         }
         result
     }
@@ -154,16 +172,24 @@ impl Observer for Recorder {
             // The end of file carries no data and no stamp: all of it was waiting.
             other => {
                 self.spend(Part::Wait, took, start + took);
+                if let Ok(input) = &other {
+                    let bytes = input.bytes() as u64;
+                    let (what, call) = (What::Receive, Some(Call::Recvmsg));
+                    self.keep_on(id, what, call, (start, start + took), (bytes, None));
+                }
                 return other;
             }
         };
         self.came_from(id, &input);
         count_received(&self.tally, &input);
-        let before = std::mem::take(&mut self.flow_of(id).again).inside;
+        let row = std::mem::take(&mut self.flow_of(id).again);
+        let before = row.inside;
         let slept = Slept { result: (), realtime, start, took, wake };
         let waited = self.divide(&slept, before, input.stamp());
         let copy = took - (waited.wait - before.min(waited.wait));
         self.tell_input(id, waited, copy, Call::Recvmsg, input.bytes());
+        let details = (input.bytes() as u64, Some(waited.phases(copy, row)));
+        self.keep_on(id, What::Receive, Some(Call::Recvmsg), (start, start + took), details);
         Ok(input)
     }
 
@@ -191,6 +217,8 @@ impl Observer for Recorder {
             count_sent(&self.tally, n);
             let room = if stalled == 0 { 0 } else { start.saturating_sub(stalled) };
             self.sent(id, room, took, n);
+            let times = (start, start + took);
+            self.keep_on(id, What::Send, Some(Call::Sendto), times, (n as u64, None));
             // Less than all: from now on it waits for room.
             self.flow_of(id).stalled = if n < bytes { start + took } else { 0 };
         } else if again && stalled == 0 {
@@ -217,6 +245,8 @@ impl Observer for Recorder {
             count_sent(&self.tally, n);
             let (room, copy) = if blocked { (took, 0) } else { (0, took) };
             self.sent(id, room, copy, n);
+            let times = (start, start + took);
+            self.keep_on(id, What::Send, Some(Call::Sendto), times, (n as u64, None));
         }
         result
     }
@@ -226,6 +256,7 @@ impl Observer for Recorder {
         let result = work();
         let end = now();
         self.spend(Part::Service, end - start, end);
+        self.keep_plain(What::Service, None, (start, end), 0);
         result
     }
 
@@ -234,6 +265,8 @@ impl Observer for Recorder {
     }
 
     fn accepted(&mut self, peer: &Address) {
+        self.keep_accept(peer.ip());
+        self.accepting = None;
         if let (Some(waited), Some(lines)) = (self.accepted.take(), &mut self.lines) {
             lines.print(&self.tally, format_args!("accept {peer}  {}", waited.told()));
         }
@@ -253,6 +286,10 @@ impl Observer for Recorder {
     fn closed(&mut self, id: Id, end: End) {
         if let Some(count) = end.count() {
             self.tally.add(count, 1);
+        }
+        if self.keeping.is_some() {
+            let at = now();
+            self.keep_on(id, What::Close, Some(Call::Close), (at, at), (0, None));
         }
         let peer = self.flow_of(id).peer;
         if let Some(lines) = &mut self.lines {
