@@ -4,6 +4,7 @@ mod claims;
 mod client;
 mod compare;
 mod doctor;
+mod draw;
 mod flags;
 mod models;
 #[cfg(feature = "remote")]
@@ -135,6 +136,7 @@ fn dispatch(command: &Command, parsed: &Parsed) -> Result<(), Exit> {
         "client" => client::run(parsed),
         "compare" => compare::run(parsed),
         "claims" => claims::run(parsed),
+        "draw" => draw::run(parsed),
         "models" => models::run(parsed),
         "doctor" => doctor::run(parsed),
         #[cfg(feature = "remote")]

@@ -106,6 +106,31 @@ pub(super) static COMMANDS: &[Command] = &[
         verbs: &[],
     },
     Command {
+        name: "draw",
+        usage: "MODEL|all [OPTIONS]",
+        about: "run a model for real and draw what happened: the notes' figures",
+        operands: 1,
+        flags: &[&[
+            option("delay", "DURATION", "how late the client sends, 1ms to 10s [50ms]"),
+            option(
+                "clients",
+                "N",
+                "a lane for each flow of the server, under N clients, 8 at most",
+            ),
+            option("svg", "FILE", "write the figure to FILE and not to the terminal"),
+            option(
+                "from",
+                "FILE",
+                "draw a recorded run: what --json printed, or the report of serve --events",
+            ),
+            switch("ascii", "no character that is not ASCII; so too in a locale that is not UTF-8"),
+            JSON,
+        ]],
+        notes: "The application is at the left, the kernel at the right, time runs downwards; the figure is of the input that\n\
+                waited longest. 'draw all' puts all models side by side. --svg and --json together are of one run.",
+        verbs: &[],
+    },
+    Command {
         name: "remote",
         usage: "VERB [OPTIONS] HOST ...",
         about: "SSH: run commands, copy files, with both phases in sight",

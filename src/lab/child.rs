@@ -3,9 +3,8 @@
 use crate::json::Value;
 use crate::net::Endpoint;
 use crate::sys;
-use std::fs;
-use std::io::{self, BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -19,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Server {
     child: Child,
     endpoint: Endpoint,
-    report: Option<PathBuf>,
+    report: Option<File>,
 }
 
 impl Server {
@@ -29,17 +28,29 @@ impl Server {
     /// # Errors
     /// A sentence: it could not be started, or ended without listening, and what it said.
     pub fn start(model: &str, record: bool, core: Option<usize>) -> Result<Self, String> {
+        Self::start_with(model, record, core, &[])
+    }
+
+    /// The same with more flags.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_with(
+        model: &str,
+        record: bool,
+        core: Option<usize>,
+        flags: &[&str],
+    ) -> Result<Self, String> {
         let program = std::env::current_exe().map_err(|e| sentence("own path", &e))?;
-        let report = record.then(|| {
-            let name = format!("waitcopy-{}-{model}.json", std::process::id());
-            std::env::temp_dir().join(name)
-        });
+        let report = record.then(|| nameless(model)).transpose()?;
         let mut command = Command::new(program);
-        command.args(["serve", model, "--listen", "127.0.0.1:0"]);
-        if let Some(path) = &report {
-            command.arg("--report").arg(path);
+        command.args(["serve", model, "--listen", "127.0.0.1:0"]).args(flags);
+        command.stdin(Stdio::null());
+        if let Some(file) = &report {
+            let file = file.try_clone().map_err(|e| sentence("report", &e))?;
+            command.args(["--report", "/proc/self/fd/0"]).stdin(file);
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         if let Some(core) = core {
             sys::run_on(&mut command, core);
         }
@@ -94,7 +105,7 @@ impl Server {
         if !status.success() {
             return Err(format!("the server ended with {status}: {}", said.trim()));
         }
-        self.report.as_deref().map(read_report).transpose()
+        self.report.take().map(read_report).transpose()
     }
 }
 
@@ -103,9 +114,6 @@ impl Drop for Server {
         // Both fail when it has ended, which is what is wanted.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if let Some(path) = &self.report {
-            let _ = fs::remove_file(path);
-        }
     }
 }
 
@@ -123,8 +131,21 @@ fn ready(child: &mut Child) -> Result<Endpoint, String> {
     words.and_then(Endpoint::parse).ok_or(line)
 }
 
-fn read_report(path: &Path) -> Result<Value, String> {
-    let text = fs::read_to_string(path).map_err(|e| sentence(&path.display().to_string(), &e))?;
+/// A file without a name, so that nothing is left behind however this ends. The server writes it by way of its standard input.
+fn nameless(model: &str) -> Result<File, String> {
+    let moment = sys::clock_gettime(sys::Clock::Monotonic).as_nanos();
+    let name = format!("waitcopy-{}-{moment}-{model}.json", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let mut options = File::options();
+    let file = options.read(true).write(true).create_new(true).open(&path);
+    let file = file.and_then(|file| fs::remove_file(&path).map(|()| file));
+    file.map_err(|e| sentence(&path.display().to_string(), &e))
+}
+
+fn read_report(mut file: File) -> Result<Value, String> {
+    let mut text = String::new();
+    let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
+    read.map_err(|e| sentence("report", &e))?;
     Value::parse(&text)
 }
 

@@ -3,6 +3,7 @@
 mod child;
 pub mod claims;
 pub mod compare;
+pub mod draw;
 mod family;
 pub mod machine;
 #[cfg(feature = "remote")]

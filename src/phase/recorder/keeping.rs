@@ -4,7 +4,7 @@ use super::Recorder;
 use crate::phase::event::{Asked, Event, How, Phases, What};
 use crate::phase::events::Events;
 use crate::phase::waited::{Again, Method, Waited};
-use crate::phase::{Call, Id};
+use crate::phase::{Call, Id, Waits};
 use crate::sys;
 use std::io;
 use std::net::SocketAddr;
@@ -80,6 +80,12 @@ impl Recorder {
             if id == Id::LISTENER { Some(&self.front) } else { self.flows.get(id.slot as usize) };
         let client = flow.and_then(|flow| flow.peer.ip());
         self.keep(what, call, times, Rest { client, id: Some(id), amount, phases });
+    }
+
+    /// The calls in vain that an input has ended: other models than those that poll ask once more at the end of a turn,
+    /// and no input ends that.
+    pub(super) fn row(&self, again: Again) -> Again {
+        if self.waits == Waits::Readiness { Again::default() } else { again }
     }
 
     /// The accept of a client who is known by now.

@@ -62,7 +62,7 @@ impl Observer for Recorder {
             self.spend(Part::Wait, took, start + took);
         }
         if result.is_ok() {
-            let row = self.accept_again;
+            let row = self.row(self.accept_again);
             let waited = match self.waits {
                 Waits::InCall => {
                     let wait = std::mem::take(&mut self.accept_again).inside + took;
@@ -125,6 +125,7 @@ impl Observer for Recorder {
         self.spend(Part::Receive, took, start + took);
         let turn = self.readiness.turn;
         let row = self.flow_of(id).again;
+        let row = self.row(row);
         let waited = if self.waits == Waits::Polling {
             Waited::polled(std::mem::take(&mut self.flow_of(id).again), start)
         } else if carried {
