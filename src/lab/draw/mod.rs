@@ -5,7 +5,7 @@
 //!
 //! | picture | what happened, in abstract units | for a terminal | SVG |
 //! |---|---|---|---|
-//! | one I/O, time downwards | `io.rs`, `figure.rs` | `text.rs` | `picture.rs` |
+//! | one I/O, time downwards | `io.rs`, `draft.rs`, `figure.rs` | `text.rs` | `picture.rs` |
 //! | lanes, time to the right | `lanes.rs`, `axis.rs` | `lanes/text.rs` | `lanes/picture.rs` |
 //! | all models side by side | `all.rs` | `all/text.rs` | `all/picture.rs` |
 //!
@@ -15,6 +15,7 @@
 mod all;
 mod axis;
 mod canvas;
+mod draft;
 mod figure;
 mod io;
 mod lanes;
