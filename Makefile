@@ -65,6 +65,11 @@ run-remote: build
 	@exec '$(BIN)' remote demo $(ARGS)
 endif
 
+figures: build ## draw docs/figures anew, from real runs on this machine
+	@mkdir -p docs/figures
+	@set -e; for model in $$('$(BIN)' models --names) all; do '$(BIN)' draw $$model --svg docs/figures/$$model.svg; done
+	@set -e; for model in blocking epoll threads; do '$(BIN)' draw $$model --clients 3 --svg docs/figures/$$model-lanes.svg; done
+
 client: build ## talk to the server on ADDR: a line in, its reply out (ADDR=)
 	@exec '$(BIN)' client $(ADDR) $(ARGS)
 
@@ -105,4 +110,4 @@ $(BIN):
 	@$(MAKE) --no-print-directory build
 
 FORCE:
-.PHONY: help deps build run claims run-remote can-trace client test test-all fuzz bench lint clean install FORCE
+.PHONY: help deps build run claims figures run-remote can-trace client test test-all fuzz bench bench-remote lint clean install FORCE

@@ -63,21 +63,23 @@ impl Axis {
             at += group.len();
         }
         let magnified: f64 = widths.iter().sum();
-        let most = 0.7 * scale.width;
+        // Characters cannot shrink: then the long steps have what is left.
+        let (most, least) = (0.7 * scale.width, 0.15 * scale.width);
         let shrink = if magnified > most && !scale.whole { most / magnified } else { 1.0 };
-        let left = (scale.width - magnified * shrink).max(0.3 * scale.width);
+        let left = (scale.width - magnified * shrink).max(least);
         let linear: u64 =
             steps.iter().filter(|step| long(step)).map(|step| step.to - step.from).sum();
-        let mut place = 0.0;
-        let mut marks = vec![(steps.first().map_or(0, |step| step.from), place)];
+        let rounded = |width: f64| if scale.whole { width.round() } else { width };
+        let (mut short, mut longer) = (0.0, 0.0);
+        let mut marks = vec![(steps.first().map_or(0, |step| step.from), 0.0)];
         for (step, width) in steps.iter().zip(&widths) {
-            place += if long(step) {
-                let width = left * (step.to - step.from) as f64 / linear.max(1) as f64;
-                if scale.whole { width.round().max(1.0) } else { width }
+            if long(step) {
+                longer += left * (step.to - step.from) as f64 / linear.max(1) as f64;
             } else {
-                width * shrink
-            };
-            marks.push((step.to, place));
+                short += width * shrink;
+            }
+            // Rounded in sum, so that the ends meet.
+            marks.push((step.to, short + rounded(longer)));
         }
         let mut zones: Vec<Zone> = Vec::new();
         for (n, step) in steps.iter().enumerate() {

@@ -49,7 +49,11 @@ impl Draft {
     fn copied(&mut self) {
         let mut details = Vec::new();
         if let Some(kernel) = self.io.kernel {
-            details.push(format!("bytes moved {}", Nanos(kernel.copied)));
+            // The wake-up of a call that has waited lies behind the stamp.
+            if self.io.readiness.is_none() && self.io.phases.wait > 0 {
+                details.push(format!("runnable {}", Nanos(kernel.runnable)));
+            }
+            details.push(format!("copied in {}", Nanos(kernel.copied)));
         } else if let Some(wake) = self.io.phases.wake.filter(|&wake| wake > 0) {
             details.push(format!("wake-up {}", Nanos(wake)));
         }
@@ -59,12 +63,12 @@ impl Draft {
     }
 
     fn slept(&self) -> Vec<String> {
-        self.io.kernel.map_or(Vec::new(), |kernel| {
-            vec![
-                format!("asleep {}", Nanos(kernel.asleep)),
-                format!("runnable {}", Nanos(kernel.runnable)),
-            ]
-        })
+        let Some(kernel) = self.io.kernel else { return Vec::new() };
+        let mut lines = vec![format!("asleep {}", Nanos(kernel.asleep))];
+        if self.io.readiness.is_some() {
+            lines.push(format!("runnable {}", Nanos(kernel.runnable)));
+        }
+        lines
     }
 
     /// The flow begins, where it was made for this client.
@@ -72,7 +76,11 @@ impl Draft {
         if let Some(start) = self.io.start {
             let flow = self.io.flow();
             self.row = 1;
-            self.does(0, false, vec![format!("{flow} made"), format!("{} ago", Nanos(start))]);
+            self.does(
+                0,
+                false,
+                vec![format!("{flow} made, runs"), format!("{} later", Nanos(start))],
+            );
             self.row = 3;
         }
     }
@@ -82,7 +90,7 @@ impl Draft {
         let (from, call, phases) = (self.row, self.io.call(), self.io.phases);
         self.arrow(Side::Kernel, call);
         if phases.how == How::NoStamp {
-            self.block(Phase::WaitCopy, phases.copy, vec!["no stamp divides it".to_owned()]);
+            self.block(Phase::WaitCopy, phases.copy, vec!["not divided".to_owned()]);
             self.arrow(Side::Application, format!("return OK, {} B", self.io.receive.amount));
         } else if phases.wait > 0 {
             self.moment("no data ready");
@@ -214,6 +222,6 @@ fn phase_word(phase: Phase) -> &'static str {
     match phase {
         Phase::Wait => "wait",
         Phase::Copy => "copy",
-        Phase::WaitCopy => "wait + copy",
+        Phase::WaitCopy => "wait+copy",
     }
 }

@@ -122,8 +122,8 @@ impl Figure {
         let io = Io::of(run)?;
         let (mut items, rows) = Draft::of(&io);
         let proportion = break_axis(&mut items);
-        let about =
-            vec![io.model.meaning.to_owned(), format!("{}; who waits: {}", script(run), io.who())];
+        let who = format!("who waits: {}", io.who());
+        let about = vec![io.model.meaning.to_owned(), script(run), who];
         let mut caption = vec![times_told(&io)];
         caption.extend(proportion);
         Ok(Self { model: io.model.name, about, items, rows, caption, times: times(&io) })
@@ -194,7 +194,7 @@ fn times(io: &Io) -> Vec<(&'static str, u64)> {
         times.extend([
             ("asleep", kernel.asleep),
             ("runnable", kernel.runnable),
-            ("bytes moved", kernel.copied),
+            ("copied", kernel.copied),
         ]);
     }
     times.extend(io.start.map(|ns| ("start", ns)));

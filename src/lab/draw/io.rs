@@ -17,7 +17,7 @@ pub struct Io {
     pub kernel: Option<Kernel>,
     /// The readiness call that ended its wait.
     pub readiness: Option<Event>,
-    /// How long its flow took to begin.
+    /// How long its flow took to begin, where it was made for this client.
     pub start: Option<u64>,
     /// The service.
     pub service: Option<u64>,
@@ -44,6 +44,7 @@ impl Io {
         let ended = |event: &&Event| event.what == What::Wait && event.amount > 0;
         let readiness = before.iter().rev().filter(of_flow).find(ended);
         let start = before.iter().filter(of_flow).find(|event| event.what == What::Start);
+        let start = start.filter(|_| matches!(run.model.who, Who::Threads | Who::Fork));
         let mut answer =
             after.iter().filter(of_flow).take_while(|event| event.what != What::Receive);
         let service = answer.clone().find(|event| event.what == What::Service);

@@ -248,8 +248,9 @@ fn client(
         }
         requests.push((sent, now()));
     }
+    let left = now();
     drop(socket);
-    Ok(Visit { client: address, connected, requests, left: now() })
+    Ok(Visit { client: address, connected, requests, left })
 }
 
 fn unexpected_end() -> std::io::Error {

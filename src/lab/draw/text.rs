@@ -71,7 +71,9 @@ fn draw(page: &mut Canvas, top: usize, block: &Block) {
     }
     let first = from + 1 + (to - from - 1).saturating_sub(block.lines.len()) / 2;
     for (n, line) in block.lines.iter().enumerate() {
-        page.put_within(first + n, KERNEL + 1, width, &format!(" {line} "), Ink::Plain);
+        let fits = line.chars().count() + 2 <= width;
+        let line = if fits { format!(" {line} ") } else { line.clone() };
+        page.put_within(first + n, KERNEL + 1, width, &line, Ink::Plain);
     }
     if block.broken && to > from + block.lines.len() + 1 {
         page.put(to - 1, KERNEL, "≈", ink);

@@ -47,7 +47,7 @@ impl Lanes {
         axis.zones.iter().for_each(|zone| mark(&mut page, row, zone));
         page.put(page.rows(), 0, "", Ink::Plain);
         let signs = "A copies from client A   a waits for client A   ░ waits for whoever comes\n\
-                     > sends   ─ runs   ≈ (axis) magnified: a copy is as wide as it must be to be seen\n\
+                     > sends   ─ runs   ≈ (axis) magnified: short times have a width of their own\n\
                      ═ (clients) a message on its way to its reply";
         let polls =
             self.lanes.iter().flat_map(|lane| &lane.spans).any(|span| span.state == State::Asks);
@@ -84,7 +84,9 @@ fn between(page: &mut Canvas, row: usize, axis: &Axis, times: (u64, u64), c: cha
 
 /// The same, but one character at least.
 fn stretch(page: &mut Canvas, row: usize, axis: &Axis, times: (u64, u64), c: char, ink: Ink) {
+    let last = axis.width() as usize;
     let [from, to] = [times.0, times.1].map(|time| axis.place(time) as usize);
+    let from = from.min(last.saturating_sub(1));
     page.fill(row, LEFT + from, (to - from).max(1), c, ink);
 }
 
