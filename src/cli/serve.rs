@@ -16,8 +16,8 @@ use std::time::Duration;
 /// epoll, the recorder's file and socket pair, the report.
 const OWN_DESCRIPTORS: u64 = 10;
 
-/// An event takes 160 bytes of memory and some 400 of the report.
-const MOST_EVENTS: usize = 1_000_000;
+/// An event takes 160 bytes of memory, and a kilobyte while the report is made of it.
+const MOST_EVENTS: usize = 100_000;
 
 /// The server's stop, for the handlers.
 static STOP: OnceLock<Stop> = OnceLock::new();

@@ -88,6 +88,21 @@ impl Recorder {
         if self.waits == Waits::Readiness { Again::default() } else { again }
     }
 
+    /// A receive, with what it ended where it brought data: its wait, its copy, its calls in vain.
+    pub(super) fn keep_input(
+        &self,
+        id: Id,
+        call: Call,
+        times: (u64, u64),
+        bytes: usize,
+        ended: Option<(Waited, u64, Again)>,
+    ) {
+        if self.keeping.is_some() {
+            let phases = ended.map(|(waited, copy, again)| waited.phases(copy, again));
+            self.keep_on(id, What::Receive, Some(call), times, (bytes as u64, phases));
+        }
+    }
+
     /// The accept of a client who is known by now.
     pub(super) fn keep_accept(&self, client: Option<SocketAddr>) {
         let Some((times, phases)) = self.accepting else { return };

@@ -151,9 +151,9 @@ impl Observer for Recorder {
                 self.record(Metric::Copy, took);
                 self.tell_input(id, waited, took, Call::Recvfrom, input.bytes());
             }
-            let phases = input.whole().then(|| waited.phases(took, row));
-            let (what, call) = (What::Receive, Some(Call::Recvfrom));
-            self.keep_on(id, what, call, (start, start + took), (input.bytes() as u64, phases));
+            let ended = input.whole().then_some((waited, took, row));
+            let times = (start, start + took);
+            self.keep_input(id, Call::Recvfrom, times, input.bytes(), ended);
         }
         result
     }
@@ -174,9 +174,7 @@ impl Observer for Recorder {
             other => {
                 self.spend(Part::Wait, took, start + took);
                 if let Ok(input) = &other {
-                    let bytes = input.bytes() as u64;
-                    let (what, call) = (What::Receive, Some(Call::Recvmsg));
-                    self.keep_on(id, what, call, (start, start + took), (bytes, None));
+                    self.keep_input(id, Call::Recvmsg, (start, start + took), input.bytes(), None);
                 }
                 return other;
             }
@@ -189,8 +187,8 @@ impl Observer for Recorder {
         let waited = self.divide(&slept, before, input.stamp());
         let copy = took - (waited.wait - before.min(waited.wait));
         self.tell_input(id, waited, copy, Call::Recvmsg, input.bytes());
-        let details = (input.bytes() as u64, Some(waited.phases(copy, row)));
-        self.keep_on(id, What::Receive, Some(Call::Recvmsg), (start, start + took), details);
+        let ended = Some((waited, copy, row));
+        self.keep_input(id, Call::Recvmsg, (start, start + took), input.bytes(), ended);
         Ok(input)
     }
 
