@@ -84,54 +84,24 @@ fn well_formed(svg: &str) {
     assert!(svg.contains("@media (prefers-color-scheme:dark)"));
 }
 
-#[test]
-fn recorded_blocking() {
-    recorded_run_is_drawn_as_before("blocking");
+/// A test for each recording: its name, its file.
+macro_rules! recordings {
+    ($($name:ident $file:literal)*) => {
+        $(#[test] fn $name() { recorded_run_is_drawn_as_before($file) })*
+    };
 }
 
-#[test]
-fn recorded_nonblocking() {
-    recorded_run_is_drawn_as_before("nonblocking");
-}
-
-#[test]
-fn recorded_epoll() {
-    recorded_run_is_drawn_as_before("epoll");
-}
-
-#[test]
-fn recorded_threads() {
-    recorded_run_is_drawn_as_before("threads");
-}
-
-#[test]
-fn recorded_with_tracepoints() {
-    recorded_run_is_drawn_as_before("kernel");
-}
-
-#[test]
-fn recorded_without_stamps() {
-    recorded_run_is_drawn_as_before("unstamped");
-}
-
-#[test]
-fn recorded_lanes_of_blocking() {
-    recorded_run_is_drawn_as_before("blocking-lanes");
-}
-
-#[test]
-fn recorded_lanes_of_epoll() {
-    recorded_run_is_drawn_as_before("epoll-lanes");
-}
-
-#[test]
-fn recorded_lanes_of_threads() {
-    recorded_run_is_drawn_as_before("threads-lanes");
-}
-
-#[test]
-fn recorded_all() {
-    recorded_run_is_drawn_as_before("all");
+recordings! {
+    recorded_blocking "blocking"
+    recorded_nonblocking "nonblocking"
+    recorded_epoll "epoll"
+    recorded_threads "threads"
+    recorded_with_tracepoints "kernel"
+    recorded_without_stamps "unstamped"
+    recorded_lanes_of_blocking "blocking-lanes"
+    recorded_lanes_of_epoll "epoll-lanes"
+    recorded_lanes_of_threads "threads-lanes"
+    recorded_all "all"
 }
 
 /// The heights of the rectangles of a class.

@@ -223,6 +223,9 @@ fn blocks(event: &Event) -> bool {
 
 fn script(run: &Run, clients: usize) -> String {
     match run.delay {
+        Some(delay) if clients == 1 => {
+            format!("one client says something {} after it has come, and leaves", told(delay))
+        }
         Some(delay) => format!(
             "{clients} clients come {} apart; each says something {} after it has come, again so long after the reply, and leaves",
             told(delay / 5),

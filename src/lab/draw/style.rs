@@ -1,5 +1,5 @@
-//! Colours and letters. The colours are Okabe and Ito's, which colour-blind readers can tell apart; none stands without a
-//! pattern, a letter or a word that says the same.
+//! Colours and letters. The colours follow Okabe and Ito's, which colour-blind readers can tell apart, darker on light paper and lighter
+//! on dark; none stands without a pattern, a letter or a word that says the same.
 
 use super::canvas::Ink;
 

@@ -32,9 +32,9 @@ impl Lanes {
         let signs = self.signs();
         let legend = bottom + 64.0 + signs.last().map_or(0.0, |sign| sign.y);
         let height = legend + 40.0 + 18.0 * self.caption.len() as f64;
-        let clients =
-            format!("{}: {} clients. {}", self.model, self.visits.len(), self.caption.join(" "));
-        let mut svg = Svg::new(WIDTH, height, &clients);
+        let label =
+            format!("{}: {}. {}", self.model, self.about.join("; "), self.caption.join(" "));
+        let mut svg = Svg::new(WIDTH, height, &label);
         paper(&mut svg, WIDTH, height);
         words(&mut svg, (24.0, 38.0), self.model, "title");
         written(&mut svg, 62.0, &about, "");
