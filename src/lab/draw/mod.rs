@@ -1,6 +1,6 @@
 //! The notes' lost figures, drawn from real runs.
 //!
-//! [`run`](mod@run) serves a scripted client, or several, by a real server whose recorder keeps its events. From the events come
+//! [`run()`] serves a scripted client, or several, by a real server whose recorder keeps its events. From the events come
 //! three pictures, each made in two steps, so that the same events give the same picture every time:
 //!
 //! | picture | what happened, in abstract units | for a terminal | SVG |

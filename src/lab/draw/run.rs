@@ -258,7 +258,7 @@ fn unexpected_end() -> std::io::Error {
 }
 
 /// Until the server and its children sleep: they wait. A connect wakes a server on this machine before it returns, so
-/// whoever sleeps now has taken the client. Not for ever: [`single`] looks at what came of it.
+/// whoever sleeps now has taken the client. Not for ever: `single` looks at what came of it.
 fn asleep(process: u32, who: Who) {
     for _ in 0..200 {
         thread::sleep(Duration::from_micros(100));
