@@ -106,7 +106,9 @@ fn the_program_lists_the_models_that_are_tested_here() {
 fn every_command_explains_itself() {
     watchdog(PATIENCE, || {
         let overview = printed(&["--help"]);
-        let commands = ["serve", "client", "compare", "draw", "remote", "models", "doctor"];
+        let commands = [
+            "serve", "client", "compare", "draw", "inspect", "claims", "remote", "models", "doctor",
+        ];
         for command in commands {
             let usage = format!("waitcopy {command} ");
             assert!(overview.contains(&usage), "{overview}");

@@ -38,7 +38,7 @@ fn traced(
     talk(&peer);
     drop(peer);
     let ended = server.stop().clean();
-    (Trace::read(&file), ended)
+    (trace::read(&file), ended)
 }
 
 /// The calls from behind the answer to the first datagram to the answer to the last one.

@@ -28,7 +28,7 @@ fn conversation(model: &str, test: &str) -> Trace {
     if model == "epoll-et" {
         // A new socket is writable: an edge of its own. It has to be over before data makes another.
         until("the first edge is served", || {
-            Trace::read(&file).calls.iter().any(|call| call.word() == "recvfrom:EAGAIN")
+            trace::read(&file).calls.iter().any(|call| call.word() == "recvfrom:EAGAIN")
         });
     }
     for message in [&b"hello"[..], b"x", &[b'y'; 3000], b"bye"] {
@@ -36,7 +36,7 @@ fn conversation(model: &str, test: &str) -> Trace {
     }
     leave(client);
     server.stop().clean();
-    Trace::read(&file)
+    trace::read(&file)
 }
 
 for_each_model! {
@@ -92,7 +92,7 @@ for_each_model! {
         }
         drop(client);
         server.stop().clean();
-        let trace = Trace::read(&file);
+        let trace = trace::read(&file);
         let calls = sentence(model, &trace);
         let answer = |call: &&Traced| call.is(Call::Sendto);
         let first = calls.iter().position(answer).unwrap();
@@ -123,7 +123,7 @@ for_each_model! {
             }
         }
         server.stop().clean();
-        let trace = Trace::read(&file);
+        let trace = trace::read(&file);
         let sends = |place: &usize| trace.calls[*place].is(Call::Sendto);
         let sends: Vec<_> = (0..trace.calls.len()).filter(sends).collect();
         assert_eq!(sends.len(), CLIENTS * (ROUNDS + 1));
@@ -209,7 +209,7 @@ fn data_that_waits_for_its_receive_has_wait_0() {
         assert_eq!(&reply, b"FOUR TIMES FIVE DATA");
         leave(second);
         server.stop().clean();
-        let (trace, figures) = (Trace::read(&trace), report(&file));
+        let (trace, figures) = (trace::read(&trace), report(&file));
         assert!(trace.injected("recvmsg") >= 5);
         let figure = |path: &str| figures.count(path).unwrap();
         assert_eq!(figure("counts.unstamped"), 0);
@@ -230,6 +230,7 @@ fn the_halves_of_a_call_are_joined_where_it_began() {
          7  recvfrom(5, \"\", 9, 0, NULL, NULL) = -1 EAGAIN (Resource ...) (INJECTED)\n\
          7  close(5",
     );
+    let trace = trace.unwrap();
     let told = |traced: &Traced| (traced.pid, traced.word(), traced.result, traced.injected);
     let expected = [
         (7, "accept4:ERESTARTSYS".to_owned(), None, false),

@@ -18,7 +18,7 @@ fn accepting_under(model: &str, errno: &str, when: &str) -> (Trace, support::End
     serve_one(&server);
     serve_one(&server);
     let ended = server.stop().clean();
-    (Trace::read(&file), ended)
+    (trace::read(&file), ended)
 }
 
 for_each_model! {
@@ -81,7 +81,7 @@ fn serving_under(
         leave(client);
     }
     let ended = server.stop().clean();
-    (Trace::read(&file), ended)
+    (trace::read(&file), ended)
 }
 
 /// What a model calls to serve, by all names that a trace may show: what an interruption may meet.
@@ -151,7 +151,7 @@ fn not_started(model: &'static str, call: &str) {
         assert!(matches!(end, Ok(0)), "{end:?}");
         serve_one(&server);
         let ended = server.stop().clean();
-        assert_eq!(Trace::read(&file).injected(&call), 1);
+        assert_eq!(trace::read(&file).injected(&call), 1);
         let counts = ["not started", "connections", "requests"].map(|name| ended.count(name));
         assert_eq!(counts, [1, 1, 1], "{}", ended.stderr);
         assert!(ended.stderr.contains("(EAGAIN): client turned away"), "{}", ended.stderr);

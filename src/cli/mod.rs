@@ -6,6 +6,7 @@ mod compare;
 mod doctor;
 mod draw;
 mod flags;
+mod inspect;
 mod models;
 #[cfg(feature = "remote")]
 mod remote;
@@ -38,6 +39,11 @@ impl Exit {
     /// Wrong usage.
     fn usage(message: impl Display) -> Self {
         Self { code: 2, message: message.to_string() }
+    }
+
+    /// Not available here.
+    fn unavailable(message: impl Display) -> Self {
+        Self { code: 69, message: message.to_string() }
     }
 
     /// Bad configuration.
@@ -137,6 +143,7 @@ fn dispatch(command: &Command, parsed: &Parsed) -> Result<(), Exit> {
         "compare" => compare::run(parsed),
         "claims" => claims::run(parsed),
         "draw" => draw::run(parsed),
+        "inspect" => inspect::run(parsed),
         "models" => models::run(parsed),
         "doctor" => doctor::run(parsed),
         #[cfg(feature = "remote")]

@@ -131,6 +131,43 @@ pub(super) static COMMANDS: &[Command] = &[
         verbs: &[],
     },
     Command {
+        name: "inspect",
+        usage: "MODEL|all [OPTIONS]",
+        about: "run a model under strace, and mark each call: wait, copy, send, ...",
+        operands: 1,
+        flags: &[
+            &[
+                option("clients", "N", "scripted clients [1]"),
+                option("messages", "N", "messages of each client [3]"),
+                UDP,
+                UNIX,
+                UNIXGRAM,
+                option("raw", "FILE", "keep strace's own output there"),
+                option(
+                    "file",
+                    "FILE",
+                    "annotate an output of strace -f -o FILE instead of running anything",
+                ),
+                switch("all", "the loader's and the runtime's calls too"),
+                JSON,
+            ],
+            &[
+                switch(
+                    "kernel",
+                    "the kernel's own word on each I/O instead: asleep, runnable, copying (root, tracefs)",
+                ),
+                option("late", "DURATION", "with --kernel: how late each message is sent [5ms]"),
+                option("size", "BYTES", "with --kernel: of each message [64]"),
+            ],
+        ],
+        notes: "The last line says whether the trace is what the catalogue says, or which call deviates first (exit status 1).\n\
+                Without strace or ptrace, or with --kernel without root or tracefs: the reason, and exit status 69.\n\
+                strace shows which calls are made and in what order, not how long they take: it stops the process twice per call.\n\
+                Times: serve --phases, or --kernel, which runs without strace. What runs inside the kernel without a call of its own\n\
+                (an io_uring, a softirq) is not in any trace of calls.",
+        verbs: &[],
+    },
+    Command {
         name: "remote",
         usage: "VERB [OPTIONS] HOST ...",
         about: "SSH: run commands, copy files, with both phases in sight",

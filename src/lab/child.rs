@@ -19,6 +19,19 @@ pub struct Server {
     child: Child,
     endpoint: Endpoint,
     report: Option<File>,
+    /// What it prints after its readiness line.
+    lines: mpsc::Receiver<String>,
+}
+
+/// What a server left.
+#[derive(Debug)]
+pub struct Left {
+    /// What it has printed after its readiness line, `--phases` for one.
+    pub lines: Vec<String>,
+    /// Its closing summary.
+    pub summary: String,
+    /// Its report, if it was to write one.
+    pub report: Option<Value>,
 }
 
 impl Server {
@@ -42,23 +55,32 @@ impl Server {
         flags: &[&str],
     ) -> Result<Self, String> {
         let program = std::env::current_exe().map_err(|e| sentence("own path", &e))?;
-        let report = record.then(|| nameless(model)).transpose()?;
         let mut command = Command::new(program);
         command.args(["serve", model, "--listen", "127.0.0.1:0"]).args(flags);
-        command.stdin(Stdio::null());
+        if let Some(core) = core {
+            sys::run_on(&mut command, core);
+        }
+        Self::launch(command, model, record)
+    }
+
+    /// Starts a command that becomes a server of this program, and waits for its readiness line. With `record` it is
+    /// told to write a report, to a file without a name that it has as its standard input.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub(super) fn launch(mut command: Command, model: &str, record: bool) -> Result<Self, String> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let report = record.then(|| nameless("json").map_err(|e| sentence("report", &e)));
+        let report = report.transpose()?;
         if let Some(file) = &report {
             let file = file.try_clone().map_err(|e| sentence("report", &e))?;
             command.args(["--report", "/proc/self/fd/0"]).stdin(file);
-        }
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        if let Some(core) = core {
-            sys::run_on(&mut command, core);
         }
         let mut child = sys::die_with_parent(&mut command)
             .spawn()
             .map_err(|e| sentence(&format!("serve {model}"), &e))?;
         match ready(&mut child) {
-            Ok(endpoint) => Ok(Self { child, endpoint, report }),
+            Ok((endpoint, lines)) => Ok(Self { child, endpoint, report, lines }),
             Err(line) => {
                 // It may hang as well as have ended; either way it is over.
                 let _ = child.kill();
@@ -88,7 +110,15 @@ impl Server {
     ///
     /// # Errors
     /// A sentence: it did not end, or not with status 0, or left no report.
-    pub fn stop(mut self) -> Result<Option<Value>, String> {
+    pub fn stop(self) -> Result<Option<Value>, String> {
+        self.leave().map(|left| left.report)
+    }
+
+    /// [`Server::stop`], and everything that it has said.
+    ///
+    /// # Errors
+    /// As [`Server::stop`].
+    pub fn leave(mut self) -> Result<Left, String> {
         sys::kill(self.child.id(), sys::SIGTERM).map_err(|e| sentence("kill", &e))?;
         let mut stderr = self.child.stderr.take();
         let (sender, end) = mpsc::channel();
@@ -105,7 +135,10 @@ impl Server {
         if !status.success() {
             return Err(format!("the server ended with {status}: {}", said.trim()));
         }
-        self.report.take().map(read_report).transpose()
+        let report = self.report.take().map(read_report).transpose()?;
+        // It has ended, and its children with it: the thread that reads has come to the end.
+        let lines = self.lines.iter().collect();
+        Ok(Left { lines, summary: said, report })
     }
 }
 
@@ -117,29 +150,39 @@ impl Drop for Server {
     }
 }
 
-/// Reads the readiness line, but not for longer than [`PATIENCE`].
-fn ready(child: &mut Child) -> Result<Endpoint, String> {
+/// Reads the readiness line, but not for longer than [`PATIENCE`]. The lines after it are kept, so that the pipe never
+/// is full.
+fn ready(child: &mut Child) -> Result<(Endpoint, mpsc::Receiver<String>), String> {
     let stdout = child.stdout.take().ok_or("no standard output")?;
-    let (sender, line) = mpsc::channel();
+    let (sender, lines) = mpsc::channel();
     thread::spawn(move || {
-        let mut line = String::new();
-        let _ = BufReader::new(stdout).read_line(&mut line);
-        let _ = sender.send(line);
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
     });
-    let line = line.recv_timeout(PATIENCE).map_err(|_| "it says nothing; ".to_owned())?;
-    let words = line.strip_prefix("listening on ").map(|rest| rest.trim_end_matches('\n'));
-    words.and_then(Endpoint::parse).ok_or(line)
+    let line = match lines.recv_timeout(PATIENCE) {
+        Ok(line) => line,
+        Err(mpsc::RecvTimeoutError::Timeout) => return Err("it says nothing; ".to_owned()),
+        Err(mpsc::RecvTimeoutError::Disconnected) => return Err(String::new()),
+    };
+    let endpoint = line.strip_prefix("listening on ").and_then(Endpoint::parse);
+    endpoint.map(|endpoint| (endpoint, lines)).ok_or(line)
 }
 
-/// A file without a name, so that nothing is left behind however this ends. The server writes it by way of its standard input.
-fn nameless(model: &str) -> Result<File, String> {
-    let moment = sys::clock_gettime(sys::Clock::Monotonic).as_nanos();
-    let name = format!("waitcopy-{}-{moment}-{model}.json", std::process::id());
-    let path = std::env::temp_dir().join(name);
-    let mut options = File::options();
-    let file = options.read(true).write(true).create_new(true).open(&path);
-    let file = file.and_then(|file| fs::remove_file(&path).map(|()| file));
-    file.map_err(|e| sentence(&path.display().to_string(), &e))
+/// A file that nobody can leave behind: its name is gone before it is used.
+///
+/// # Errors
+/// Of open(2) and unlink(2) in the temporary directory.
+pub(super) fn nameless(kind: &str) -> io::Result<File> {
+    let mut noise = [0; 8];
+    sys::getrandom(&mut noise)?;
+    let noise = u64::from_ne_bytes(noise);
+    let path =
+        std::env::temp_dir().join(format!("waitcopy-{}-{noise:016x}.{kind}", std::process::id()));
+    let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    fs::remove_file(&path).map(|()| file)
 }
 
 fn read_report(mut file: File) -> Result<Value, String> {

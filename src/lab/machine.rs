@@ -1,7 +1,7 @@
 //! What this machine is and can do.
 
 use crate::json::Value;
-use crate::phase::Primed;
+use crate::phase::{Calibration, Nanos, Over, Primed};
 use crate::sys;
 use std::fs;
 use std::io;
@@ -64,6 +64,7 @@ pub fn abilities() -> Vec<Ability> {
         somaxconn(),
         clock(),
         stamps(),
+        calibration(),
         wake_ups(),
         ssh(),
         #[cfg(feature = "remote")]
@@ -100,7 +101,9 @@ fn parts(version: &str) -> Vec<u32> {
     version.split(['.', '-']).map_while(|part| part.parse().ok()).collect()
 }
 
-fn strace() -> Ability {
+/// Whether strace is here and may trace.
+#[must_use]
+pub fn strace() -> Ability {
     const REMEDY: &str = "apt-get install strace; where ptrace is forbidden: \
                           sysctl kernel.yama.ptrace_scope=1, or allow SYS_PTRACE in the container";
     let Some(version) = said("strace", &["--version"]) else {
@@ -119,7 +122,7 @@ fn tracefs() -> Ability {
         "tracefs",
         found.is_some(),
         found.unwrap_or("not mounted, or not readable by this user"),
-        "as root: mount -t tracefs nodev /sys/kernel/tracing (only needed for the ground truth of docs/phases.md)",
+        "as root: mount -t tracefs nodev /sys/kernel/tracing (only needed for --kernel)",
     )
 }
 
@@ -179,6 +182,17 @@ fn stamps() -> Ability {
         found,
         "without them the blocking model's wait and copy stay undivided",
     )
+}
+
+fn calibration() -> Ability {
+    let (good, found) = match Calibration::measure(Over::Tcp) {
+        Ok(table) => {
+            let [small, large] = [1024, 16_384].map(|bytes| Nanos(table.copy(bytes)));
+            (true, format!("1 KiB is copied in {small}, 16 KiB in {large} (MSG_TRUNC)"))
+        }
+        Err(error) => (false, sys::describe(&error)),
+    };
+    ability("copy alone", good, found, "without it the row 'copy' keeps wake-up and return in it")
 }
 
 fn wake_ups() -> Ability {

@@ -5,10 +5,13 @@ pub mod claims;
 pub mod compare;
 pub mod draw;
 mod family;
+pub mod inspect;
+pub mod kernel;
 pub mod machine;
 #[cfg(feature = "remote")]
 pub mod sshd;
 pub mod svg;
+pub mod trace;
 
-pub use child::Server;
+pub use child::{Left, Server};
 pub use family::Family;

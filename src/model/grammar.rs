@@ -22,10 +22,55 @@ use std::collections::BTreeSet;
 /// When the grammar itself is malformed: an error in the catalogue, which its tests find.
 #[must_use]
 pub fn matches(grammar: &str, words: &[&str]) -> bool {
+    deviation(grammar, words).is_none()
+}
+
+/// Where words leave a grammar.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deviation<'g> {
+    /// The first word with which no sentence goes on; as many as there are words where the sentence ends too early.
+    pub at: usize,
+    /// What could stand there, in the order of the grammar; nothing where the sentence was over.
+    pub expected: Vec<&'g str>,
+}
+
+/// The first word that deviates; `None` where the whole of `words` is one sentence of the grammar.
+///
+/// ```
+/// use waitcopy::model::grammar::deviation;
+///
+/// let blocking = "accept4 (recvfrom sendto)* recvfrom:0 close";
+/// let found = deviation(blocking, &["accept4", "recvfrom", "recvfrom"]).unwrap();
+/// assert_eq!((found.at, found.expected), (2, vec!["sendto"]));
+/// ```
+///
+/// # Panics
+/// As [`matches`].
+#[must_use]
+pub fn deviation<'g>(grammar: &'g str, words: &[&str]) -> Option<Deviation<'g>> {
     let mut tokens = tokens(grammar);
     let expression = alternatives(&mut tokens);
     assert!(tokens.is_empty(), "grammar: '{}' left over", tokens.concat());
-    expression.ends(words, 0).contains(&words.len())
+    let mut tried = Deviation { at: 0, expected: Vec::new() };
+    let ends = expression.ends(words, 0, &mut tried);
+    if ends.contains(&words.len()) {
+        return None;
+    }
+    // A sentence that was over before the words were.
+    let over = ends.last().copied().unwrap_or(0);
+    Some(if over > tried.at { Deviation { at: over, expected: Vec::new() } } else { tried })
+}
+
+impl<'g> Deviation<'g> {
+    /// A word of the grammar was looked for at that place: everything before it fits.
+    fn look(&mut self, at: usize, word: &'g str) {
+        if at > self.at {
+            *self = Self { at, expected: Vec::new() };
+        }
+        if at == self.at && !self.expected.contains(&word) {
+            self.expected.push(word);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -41,26 +86,30 @@ enum Expression<'g> {
     },
 }
 
-impl Expression<'_> {
+impl<'g> Expression<'g> {
     /// All positions at which a match that begins at `start` can end, in order, each once.
-    fn ends(&self, words: &[&str], start: usize) -> Vec<usize> {
+    fn ends(&self, words: &[&str], start: usize, tried: &mut Deviation<'g>) -> Vec<usize> {
         let mut ends = match self {
             Self::Word(word) => {
+                tried.look(start, word);
                 let fits = words.get(start) == Some(word);
                 if fits { vec![start + 1] } else { vec![] }
             }
             Self::Sequence(parts) => parts.iter().fold(vec![start], |starts, part| {
-                let mut ends: Vec<_> = starts.iter().flat_map(|&s| part.ends(words, s)).collect();
+                let mut ends: Vec<_> =
+                    starts.iter().flat_map(|&s| part.ends(words, s, tried)).collect();
                 ends.sort_unstable();
                 ends.dedup();
                 ends
             }),
-            Self::Either(arms) => arms.iter().flat_map(|arm| arm.ends(words, start)).collect(),
+            Self::Either(arms) => {
+                arms.iter().flat_map(|arm| arm.ends(words, start, tried)).collect()
+            }
             Self::Repeat { inner, from, many } => {
                 let mut ends: BTreeSet<_> = (*from == 0).then_some(start).into_iter().collect();
                 let mut fresh = vec![start];
                 while let Some(position) = fresh.pop() {
-                    for end in inner.ends(words, position) {
+                    for end in inner.ends(words, position, tried) {
                         if ends.insert(end) {
                             fresh.extend(many.then_some(end));
                         }
@@ -127,7 +176,7 @@ fn sequence<'g>(tokens: &mut Vec<&'g str>) -> Expression<'g> {
 
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::{deviation, matches};
 
     fn says(grammar: &str, sentence: &str) -> bool {
         matches(grammar, &sentence.split_whitespace().collect::<Vec<_>>())
@@ -144,5 +193,19 @@ mod tests {
         assert!(!says("a", "a a"));
         assert!(says("(a?)*", "a a"));
         assert!(says("", ""));
+    }
+
+    #[test]
+    fn the_first_word_that_deviates_and_what_could_stand_there() {
+        let found = |sentence: &str| {
+            let words: Vec<_> = sentence.split_whitespace().collect();
+            deviation("a (b c | b d)* e", &words).map(|found| (found.at, found.expected.join(" ")))
+        };
+        assert_eq!(found("a b c b d e"), None);
+        assert_eq!(found("a b c b b"), Some((4, "c d".to_owned())));
+        assert_eq!(found("a b c"), Some((3, "b e".to_owned())), "too early");
+        assert_eq!(found("a e e"), Some((2, String::new())), "it was over");
+        assert_eq!(found("x"), Some((0, "a".to_owned())));
+        assert_eq!(found(""), Some((0, "a".to_owned())));
     }
 }

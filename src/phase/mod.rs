@@ -11,6 +11,7 @@
 //!
 //! `docs/phases.md` says how each figure is measured.
 
+mod calibration;
 mod call;
 mod event;
 mod events;
@@ -26,6 +27,7 @@ mod tally;
 mod units;
 mod waited;
 
+pub use calibration::{Calibration, Over};
 pub use call::Call;
 pub use event::{Asked, Event, How, Phases, What};
 pub use histogram::Histogram;

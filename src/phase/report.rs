@@ -1,6 +1,6 @@
 //! The closing summary: one table, one JSON object, from the same figures.
 
-use super::{Call, Count, Event, Metric, Nanos, Part, Recorder, Tally};
+use super::{Calibration, Call, Count, Event, Metric, Nanos, Over, Part, Recorder, Tally};
 use crate::json::Value;
 use crate::sys::{self, Usage, Who};
 use std::fmt;
@@ -34,6 +34,8 @@ struct Recorded<'r> {
     recorder: &'r Recorder,
     wall: u64,
     own_cost: u64,
+    /// The copy alone; `None` where no socket pair could be had for it.
+    calibrated: Option<Calibration>,
 }
 
 /// What the server has used, with its children as far as they have ended.
@@ -68,7 +70,14 @@ impl<'r> Report<'r> {
         recorder: &'r Recorder,
     ) -> io::Result<Self> {
         let (wall, usage) = (tally.wall(), usage()?);
-        let recorded = Some(Recorded { recorder, wall, own_cost: recorder.own_cost()? });
+        let over = match subject.endpoint.split(' ').next() {
+            Some("tcp") => Over::Tcp,
+            Some("udp") => Over::Udp,
+            _ => Over::Unix,
+        };
+        let calibrated = Calibration::measure(over).ok();
+        let own_cost = recorder.own_cost()?;
+        let recorded = Some(Recorded { recorder, wall, own_cost, calibrated });
         Ok(Self { subject, tally, recorded, usage })
     }
 
@@ -118,7 +127,7 @@ impl Recorded<'_> {
         parts
     }
 
-    fn to_json(&self, tally: &Tally) -> [(&'static str, Value); 7] {
+    fn to_json(&self, tally: &Tally) -> [(&'static str, Value); 8] {
         let made = Call::ALL.into_iter().filter(|&call| tally.calls(call) > 0);
         let calls = made.clone().map(|call| (call.name(), tally.calls(call).into()));
         let again = made.map(|call| (call.name(), tally.again(call).into()));
@@ -132,8 +141,14 @@ impl Recorded<'_> {
             ("wall_ns", self.wall.into()),
             ("partition_ns", Value::object(parts)),
             ("observer_ns_per_request", self.own_cost.into()),
+            ("calibrated_copy_ns", self.calibrated.map(sizes).into()),
         ]
     }
+}
+
+/// `{"64": 12, "1024": 51, ...}`: bytes and nanoseconds.
+fn sizes(calibrated: Calibration) -> Value {
+    Value::object(calibrated.table().map(|(size, ns)| (size.to_string(), ns.into())))
 }
 
 /// The table at exit.
@@ -155,6 +170,7 @@ impl fmt::Display for Report<'_> {
             recorded.calls(f, self.tally)?;
             recorded.phases(f)?;
             recorded.partition(f, self.tally)?;
+            recorded.copy_alone(f, self.tally)?;
         }
         let Usage { user, system, voluntary, involuntary, max_rss_kib } = self.usage;
         writeln!(
@@ -209,6 +225,19 @@ impl Recorded<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The part of *copy* that is one: what stands beside it there is wake-up and return, or the call's own way.
+    fn copy_alone(&self, f: &mut fmt::Formatter<'_>, tally: &Tally) -> fmt::Result {
+        let requests = tally.get(Count::Requests);
+        let (Some(calibrated), 1..) = (self.calibrated, requests) else { return Ok(()) };
+        let bytes = tally.get(Count::BytesIn) / requests;
+        let copy = Nanos(calibrated.copy(usize::try_from(bytes).unwrap_or(usize::MAX)));
+        let flag = calibrated.over().flag();
+        writeln!(
+            f,
+            "  copying the {bytes} B of a request alone takes {copy} (calibrated by {flag})"
+        )
     }
 
     fn partition(&self, f: &mut fmt::Formatter<'_>, tally: &Tally) -> fmt::Result {

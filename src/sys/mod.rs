@@ -70,8 +70,8 @@ pub use signal::{
     signal_number,
 };
 pub use socket::{
-    Kind, accept4, bind, connect, getpeername, getsockname, listen, recv, recv_now, send, send_now,
-    shutdown, socket, socketpair,
+    Kind, accept4, bind, connect, getpeername, getsockname, listen, recv, recv_discarding,
+    recv_now, recv_peek, send, send_now, shutdown, socket, socketpair,
 };
 pub use sockopt::{
     SocketMemory, set_dual_stack, set_linger, set_nodelay, set_quickack, set_receive_buffer,

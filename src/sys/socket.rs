@@ -151,6 +151,23 @@ pub fn recv_now(fd: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
     recv_flags(fd, buffer, libc::MSG_DONTWAIT)
 }
 
+/// [`recv`] that leaves the data where it is (`MSG_PEEK`). With an empty buffer of a datagram socket it looks and copies nothing.
+///
+/// # Errors
+/// As [`recv`].
+pub fn recv_peek(fd: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+    recv_flags(fd, buffer, libc::MSG_PEEK)
+}
+
+/// [`recv`] of a TCP connection that takes as many bytes and throws them away: everything but the copy (`MSG_TRUNC`, tcp(7)).
+/// Nothing is written to the buffer.
+///
+/// # Errors
+/// As [`recv`].
+pub fn recv_discarding(fd: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+    recv_flags(fd, buffer, libc::MSG_TRUNC)
+}
+
 fn recv_flags(fd: impl AsFd, buffer: &mut [u8], flags: libc::c_int) -> io::Result<usize> {
     // SAFETY: the kernel writes at most `buffer.len()` bytes from its start.
     check_len(unsafe {

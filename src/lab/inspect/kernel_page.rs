@@ -1,0 +1,116 @@
+//! What the kernel says, as a person reads it.
+
+use super::kernel::{Means, Request, Watched};
+use crate::lab::kernel::KernelIo;
+use crate::phase::{Nanos, Waits};
+use std::fmt;
+
+/// Each request of one model.
+#[derive(Debug)]
+pub struct KernelPage<'w>(pub &'w Watched);
+
+impl fmt::Display for KernelPage<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, request) in (1..).zip(&self.0.requests) {
+            one(f, number, request)?;
+        }
+        writeln!(f)?;
+        KernelTable(std::slice::from_ref(self.0)).fmt(f)
+    }
+}
+
+fn one(f: &mut fmt::Formatter<'_>, number: usize, request: &Request) -> fmt::Result {
+    let head = format!("{number:>4}");
+    match &request.readiness {
+        Some(ready) => {
+            writeln!(f, "{head}  kernel    {}", Parts(ready))?;
+            writeln!(f, "{:4}            {}", "", Parts(&request.receive))?;
+        }
+        None => writeln!(f, "{head}  kernel    {}", Parts(&request.receive))?,
+    }
+    match &request.recorder {
+        Some(said) => writeln!(f, "{:4}  recorder  {said}", ""),
+        None => Ok(()),
+    }
+}
+
+/// `recvmsg 5.1 ms: asleep 5.0 ms, runnable 20.0 us, running 9.0 us, copy 2.0 us (64 B), after 3.0 us`
+struct Parts<'k>(&'k KernelIo);
+
+impl fmt::Display for Parts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let io = self.0;
+        write!(f, "{} {}: ", io.call.name(), Nanos(io.whole()))?;
+        if io.woken.is_some() || io.runnable > 0 {
+            write!(f, "asleep {}, runnable {}, ", Nanos(io.asleep), Nanos(io.runnable))?;
+        }
+        if io.bytes == 0 {
+            return write!(f, "running {}", Nanos(io.before));
+        }
+        write!(f, "before {}, copy {} ({} B)", Nanos(io.before), Nanos(io.copied), io.bytes)?;
+        if io.measured {
+            write!(f, ", after {}", Nanos(io.after))
+        } else {
+            write!(f, " and return")
+        }
+    }
+}
+
+/// A row per model: the recorder's means beside the kernel's.
+#[derive(Debug)]
+pub struct KernelTable<'w>(pub &'w [Watched]);
+
+impl fmt::Display for KernelTable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{:<12} {:<6} {:>9} {:>9} {:>10} {:>9} {:>9} {:>10} {:>9}",
+            "model",
+            "method",
+            "wait",
+            "kernel",
+            "off by",
+            "wake-up",
+            "copy",
+            "calibrated",
+            "kernel"
+        )?;
+        for watched in self.0 {
+            let (name, method) = (watched.model.name, watched.method());
+            match watched.means() {
+                Some(means) => row(f, name, method, &means, watched.model.waits)?,
+                None => writeln!(f, "{name:<12} {method:<6} no request was seen")?,
+            }
+        }
+        writeln!(
+            f,
+            "means over {} requests; wait and copy are the recorder's by its method, calibrated is the copy alone without root,\n\
+             kernel is what tracing saw, in whole microseconds each, its own cost included; wake-up: runnable without a CPU (kernel)",
+            self.0.first().map_or(0, |watched| watched.requests.len())
+        )
+    }
+}
+
+fn row(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    method: &str,
+    means: &Means,
+    waits: Waits,
+) -> fmt::Result {
+    let time = |ns: Option<u64>| ns.map_or("-".to_owned(), |ns| Nanos(ns).to_string());
+    let off = means.wait.zip(means.kernel_wait).filter(|_| waits != Waits::Polling);
+    let off = off.map_or("-".to_owned(), |(own, kernel)| {
+        let sign = if own < kernel { "-" } else { "+" };
+        format!("{sign}{}", Nanos(own.abs_diff(kernel)))
+    });
+    let bound = if means.measured { "" } else { "<" };
+    let copy = format!("{bound}{}", Nanos(means.kernel_copy));
+    let (wait, kernel) = (time(means.wait), time(means.kernel_wait));
+    let (own, calibrated) = (time(means.copy), time(means.calibrated));
+    let wake = Nanos(means.runnable);
+    writeln!(
+        f,
+        "{name:<12} {method:<6} {wait:>9} {kernel:>9} {off:>10} {wake:>9} {own:>9} {calibrated:>10} {copy:>9}"
+    )
+}
