@@ -38,11 +38,8 @@ impl Request {
     /// The wait as the kernel knows it: until it woke who waited. `None` for a model that never sleeps.
     #[must_use]
     pub fn wait(&self, waits: Waits) -> Option<u64> {
-        match waits {
-            Waits::InCall => Some(self.receive.wait()),
-            Waits::Readiness => Some(self.readiness.as_ref().map_or(0, KernelIo::wait)),
-            Waits::Polling => None,
-        }
+        let waiting = self.readiness.as_ref().unwrap_or(&self.receive);
+        (waits != Waits::Polling).then(|| waiting.wait())
     }
 
     /// Woken, and without a CPU yet, in both calls.
@@ -80,8 +77,8 @@ pub struct Means {
     pub copy: Option<u64>,
     /// The calibrated copy.
     pub calibrated: Option<u64>,
-    /// The kernel's copy, and whether it saw the end of each.
-    pub kernel_copy: u64,
+    /// The kernel's copy; `None` where no event tells of it (UDP's plain packets).
+    pub kernel_copy: Option<u64>,
     /// Whether the kernel saw the end of every copy.
     pub measured: bool,
 }
@@ -100,9 +97,18 @@ pub fn watch(plan: &Plan) -> Result<Watched, Trouble> {
     let left = server.leave()?;
     let ios = kernel::read(&text)?;
     let lines: Vec<_> = left.lines.iter().filter_map(|line| input(line)).collect();
-    let mut requests = requests(ios, plan.model.waits);
-    // One client and one answer at a time: the n-th line is of the n-th request, unless lines were lost.
-    if lines.len() == requests.len() {
+    let waits_by = [Call::Select, Call::Poll, Call::EpollWait];
+    let waits_by = waits_by.into_iter().find(|&c| plan.model.steps.iter().any(|s| s.call == c));
+    let mut requests = requests(ios, waits_by);
+    if plan.endpoint.transport().kind() == Kind::Datagram && waits_by.is_some() {
+        // The first datagram ends a wait that began before the recording.
+        let begun = requests.iter().position(|request| request.readiness.is_some());
+        requests.drain(..begun.unwrap_or(requests.len()));
+    }
+    // One client and one answer at a time, so the last line is of the last request. A datagram's first wait may have begun
+    // before the recording; if lines were lost there are fewer of them, and none is told.
+    if let Some(earlier) = lines.len().checked_sub(requests.len()) {
+        let lines = lines.into_iter().skip(earlier);
         requests.iter_mut().zip(lines).for_each(|(request, line)| request.recorder = Some(line));
     }
     let transport = plan.endpoint.transport();
@@ -116,22 +122,24 @@ pub fn watch(plan: &Plan) -> Result<Watched, Trouble> {
     Ok(Watched { model: plan.model, transport, requests, report, calibration })
 }
 
-/// Each receive that brought data, with the readiness call of its flow that came before it, if no other receive did.
-fn requests(ios: Vec<KernelIo>, waits: Waits) -> Vec<Request> {
+/// Each receive that brought data, with the readiness call of its flow that came before it, if no other receive and no accept did.
+/// Of readiness calls only the model's own count: printing a line polls standard output.
+fn requests(ios: Vec<KernelIo>, waits_by: Option<Call>) -> Vec<Request> {
     let mut ready: Vec<KernelIo> = Vec::new();
     let mut requests = Vec::new();
     for io in ios {
         match io.call {
-            Call::Select | Call::Poll | Call::EpollWait if io.result > 0 => {
+            call if Some(call) == waits_by && io.result > 0 => {
                 ready.retain(|other| other.flow != io.flow);
                 ready.push(io);
             }
             Call::Recvfrom | Call::Recvmsg if io.result > 0 => {
                 let last = ready.iter().position(|other| other.flow == io.flow);
                 let readiness = last.map(|place| ready.swap_remove(place));
-                let readiness = readiness.filter(|_| waits == Waits::Readiness);
                 requests.push(Request { readiness, receive: io, recorder: None });
             }
+            // That readiness was the listener's.
+            Call::Accept4 => ready.retain(|other| other.flow != io.flow),
             _ => {}
         }
     }
@@ -151,20 +159,22 @@ impl Watched {
         let requests = &self.requests;
         let n = u64::try_from(requests.len()).ok().filter(|&n| n > 0)?;
         let mean = |of: &dyn Fn(&Request) -> u64| requests.iter().map(of).sum::<u64>() / n;
+        // A mean over other requests than the kernel's would compare what cannot be compared.
         let recorded = |metric: &str| {
             let figure = |what: &str| self.report.count(&format!("phases.{metric}.{what}"));
-            let count = figure("count").filter(|&count| count > 0)?;
-            Some(figure("total_ns")? / count)
+            figure("count").filter(|&count| count == n)?;
+            Some(figure("total_ns")? / n)
         };
         let waits: Option<u64> = requests.iter().map(|r| r.wait(self.model.waits)).sum();
-        let bytes = |r: &Request| usize::try_from(r.receive.bytes).unwrap_or(usize::MAX);
+        let bytes = |r: &Request| usize::try_from(r.receive.result).unwrap_or(0);
+        let told = requests.iter().all(|r| r.receive.bytes > 0);
         Some(Means {
             wait: recorded("wait"),
             kernel_wait: waits.map(|sum| sum / n),
             runnable: mean(&Request::runnable),
             copy: recorded("copy"),
             calibrated: self.calibration.map(|table| mean(&|r| table.copy(bytes(r)))),
-            kernel_copy: mean(&|r| r.receive.copied),
+            kernel_copy: told.then(|| mean(&|r| r.receive.copied)),
             measured: requests.iter().all(|r| r.receive.measured),
         })
     }
@@ -225,6 +235,7 @@ fn io_json(io: &KernelIo) -> Value {
         ("before_ns", io.before.into()),
         ("copied_ns", io.copied.into()),
         ("after_ns", io.after.into()),
+        ("result", u64::try_from(io.result).ok().into()),
         ("bytes", io.bytes.into()),
         ("measured", io.measured.into()),
     ])

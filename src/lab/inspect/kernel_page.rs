@@ -34,22 +34,35 @@ fn one(f: &mut fmt::Formatter<'_>, number: usize, request: &Request) -> fmt::Res
     }
 }
 
-/// `recvmsg 5.1 ms: asleep 5.0 ms, runnable 20.0 us, running 9.0 us, copy 2.0 us (64 B), after 3.0 us`
+/// `recvmsg 5.1 ms: asleep 5.0 ms, runnable 20 us, before 9 us, copy 2 us (64 B), after 3 us`
 struct Parts<'k>(&'k KernelIo);
+
+/// A time in whole microseconds.
+struct Whole(u64);
+
+impl fmt::Display for Whole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0..1_000 => write!(f, "<1 us"),
+            1_000..1_000_000 => write!(f, "{} us", self.0 / 1_000),
+            ns => Nanos(ns).fmt(f),
+        }
+    }
+}
 
 impl fmt::Display for Parts<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let io = self.0;
-        write!(f, "{} {}: ", io.call.name(), Nanos(io.whole()))?;
+        write!(f, "{} {}: ", io.call.name(), Whole(io.whole()))?;
         if io.woken.is_some() || io.runnable > 0 {
-            write!(f, "asleep {}, runnable {}, ", Nanos(io.asleep), Nanos(io.runnable))?;
+            write!(f, "asleep {}, runnable {}, ", Whole(io.asleep), Whole(io.runnable))?;
         }
         if io.bytes == 0 {
-            return write!(f, "running {}", Nanos(io.before));
+            return write!(f, "running {}", Whole(io.before));
         }
-        write!(f, "before {}, copy {} ({} B)", Nanos(io.before), Nanos(io.copied), io.bytes)?;
+        write!(f, "before {}, copy {} ({} B)", Whole(io.before), Whole(io.copied), io.bytes)?;
         if io.measured {
-            write!(f, ", after {}", Nanos(io.after))
+            write!(f, ", after {}", Whole(io.after))
         } else {
             write!(f, " and return")
         }
@@ -105,7 +118,7 @@ fn row(
         format!("{sign}{}", Nanos(own.abs_diff(kernel)))
     });
     let bound = if means.measured { "" } else { "<" };
-    let copy = format!("{bound}{}", Nanos(means.kernel_copy));
+    let copy = means.kernel_copy.map_or("-".to_owned(), |ns| format!("{bound}{}", Nanos(ns)));
     let (wait, kernel) = (time(means.wait), time(means.kernel_wait));
     let (own, calibrated) = (time(means.copy), time(means.calibrated));
     let wake = Nanos(means.runnable);
