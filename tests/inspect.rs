@@ -152,7 +152,11 @@ fn recorded_traces_are_annotated_as_before() {
                 fs::write(&golden, &page).unwrap();
             }
             let expected = fs::read_to_string(&golden).unwrap();
-            assert_eq!(page, expected, "{name}; after a look, WAITCOPY_GOLDEN=1 writes it anew");
+            let first = page.lines().zip(expected.lines()).find(|(now, before)| now != before);
+            assert!(
+                page == expected,
+                "{name}: {first:?}; after a look, WAITCOPY_GOLDEN=1 writes it anew"
+            );
             assert!(!page.contains('\x1b'), "no colour in a pipe");
         }
     });

@@ -94,22 +94,23 @@ fn lost(line: &str) -> Option<u64> {
     rest.split(' ').next()?.parse().ok()
 }
 
-/// `waitcopy-31884   [001] d..2. 16279.161926: sched_wakeup: comm=...`: when, who, what. A name may hold blanks and dashes.
+/// `waitcopy-31884   [001] d..2. 16279.161926: sched_wakeup: comm=...`: when, who, what. A name may hold blanks, dashes and
+/// brackets; the first place where all the rest fits is the CPU's.
 fn split(line: &str) -> Option<(u64, u32, &str)> {
-    let cpu = line.match_indices(" [").find(|(at, _)| {
-        let rest = &line[at + 2..];
-        rest.split_once("] ")
-            .is_some_and(|(cpu, _)| !cpu.is_empty() && cpu.bytes().all(|b| b.is_ascii_digit()))
-    })?;
-    let task = line[..cpu.0].trim_end();
+    line.match_indices(" [").find_map(|(at, _)| split_at(line[..at].trim_end(), &line[at + 2..]))
+}
+
+fn split_at<'l>(task: &str, rest: &'l str) -> Option<(u64, u32, &'l str)> {
     let flow = task.rsplit_once('-')?.1.parse().ok()?;
-    let mut words = line[cpu.0..].trim_start().splitn(3, ' ');
-    let (_, _flags, rest) = (words.next()?, words.next()?, words.next()?);
+    let (cpu, rest) = rest.split_once("] ")?;
+    let (_flags, rest) = rest.split_once(' ')?;
     let (stamp, event) = rest.trim_start().split_once(": ")?;
     let (seconds, micros) = stamp.split_once('.')?;
+    let _: u32 = cpu.parse().ok()?;
     let (seconds, micros): (u64, u64) = (seconds.parse().ok()?, micros.parse().ok()?);
     // Six digits, whatever the clock.
-    Some((seconds.checked_mul(1_000_000_000)?.checked_add(micros * 1_000)?, flow, event))
+    let nanos = seconds.checked_mul(1_000_000_000)?.checked_add(micros.checked_mul(1_000)?)?;
+    Some((nanos, flow, event))
 }
 
 fn parse(event: &str) -> Option<Event> {
