@@ -45,7 +45,7 @@ pub struct Deviation<'g> {
 /// ```
 ///
 /// # Panics
-/// As [`matches`].
+/// As [`matches()`].
 #[must_use]
 pub fn deviation<'g>(grammar: &'g str, words: &[&str]) -> Option<Deviation<'g>> {
     let mut tokens = tokens(grammar);

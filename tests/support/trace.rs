@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use waitcopy::model::{Model, Who, find};
 use waitcopy::phase::Call;
 
+#[allow(unused_imports, reason = "as in mod.rs")]
 pub use waitcopy::lab::trace::{Trace, Traced};
 
 /// A trace, perhaps one that is still being written.

@@ -83,7 +83,7 @@ pub enum Whose {
 }
 
 /// A call with its meaning.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Line<'t> {
     /// The call.
     pub call: &'t Traced,

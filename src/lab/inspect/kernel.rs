@@ -5,8 +5,10 @@ use crate::json::Value;
 use crate::lab::child::Server;
 use crate::lab::kernel::{self, Kernel, KernelIo, Refused};
 use crate::model::Model;
-use crate::net::Transport;
+use crate::net::{Endpoint, Transport};
 use crate::phase::{Calibration, Call, Over, Waits};
+use crate::sys::Kind;
+use std::time::Duration;
 
 /// Why there is no result.
 #[derive(Debug)]
@@ -92,7 +94,7 @@ pub fn watch(plan: &Plan) -> Result<Watched, Trouble> {
     command.arg("--phases");
     let server = Server::launch(command, plan.model.name, true)?;
     let kernel = Kernel::start(server.process()).map_err(Trouble::Refused)?;
-    plan.script.talk(server.endpoint())?;
+    talk(plan, server.endpoint())?;
     let text = kernel.text()?;
     let left = server.leave()?;
     let ios = kernel::read(&text)?;
@@ -120,6 +122,18 @@ pub fn watch(plan: &Plan) -> Result<Watched, Trouble> {
     let calibration = Calibration::measure(over).ok();
     let report = left.report.unwrap_or(Value::Null);
     Ok(Watched { model: plan.model, transport, requests, report, calibration })
+}
+
+/// How long a model that polls is recorded: half a million calls a second, each with both of its ends, fill the kernel's buffers.
+const POLLED: Duration = Duration::from_millis(250);
+
+fn talk(plan: &Plan, server: Endpoint) -> Result<(), String> {
+    let mut script = plan.script;
+    if plan.model.waits == Waits::Polling && !script.late.is_zero() {
+        let room = POLLED.as_nanos() / script.late.as_nanos();
+        script.messages = script.messages.min(usize::try_from(room).unwrap_or(usize::MAX).max(1));
+    }
+    script.talk(server)
 }
 
 /// Each receive that brought data, with the readiness call of its flow that came before it, if no other receive and no accept did.

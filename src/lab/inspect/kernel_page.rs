@@ -2,7 +2,7 @@
 
 use super::kernel::{Means, Request, Watched};
 use crate::lab::kernel::KernelIo;
-use crate::phase::{Nanos, Waits};
+use crate::phase::Nanos;
 use std::fmt;
 
 /// Each request of one model.
@@ -77,9 +77,10 @@ impl fmt::Display for KernelTable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<12} {:<6} {:>9} {:>9} {:>10} {:>9} {:>9} {:>10} {:>9}",
+            "{:<12} {:<6} {:>5} {:>9} {:>9} {:>10} {:>9} {:>9} {:>10} {:>9}",
             "model",
             "method",
+            "n",
             "wait",
             "kernel",
             "off by",
@@ -91,28 +92,22 @@ impl fmt::Display for KernelTable<'_> {
         for watched in self.0 {
             let (name, method) = (watched.model.name, watched.method());
             match watched.means() {
-                Some(means) => row(f, name, method, &means, watched.model.waits)?,
+                Some(means) => row(f, watched, &means)?,
                 None => writeln!(f, "{name:<12} {method:<6} no request was seen")?,
             }
         }
         writeln!(
             f,
-            "means over {} requests; wait and copy are the recorder's by its method, calibrated is the copy alone without root,\n\
-             kernel is what tracing saw, in whole microseconds each, its own cost included; wake-up: runnable without a CPU (kernel)",
-            self.0.first().map_or(0, |watched| watched.requests.len())
+            "means over n requests; wait and copy are the recorder's by its method, calibrated is the copy alone without root,\n\
+             kernel is what tracing saw, in whole microseconds each, its own cost included; wake-up: runnable without a CPU (kernel)"
         )
     }
 }
 
-fn row(
-    f: &mut fmt::Formatter<'_>,
-    name: &str,
-    method: &str,
-    means: &Means,
-    waits: Waits,
-) -> fmt::Result {
+fn row(f: &mut fmt::Formatter<'_>, watched: &Watched, means: &Means) -> fmt::Result {
+    let (name, method, n) = (watched.model.name, watched.method(), watched.requests.len());
     let time = |ns: Option<u64>| ns.map_or("-".to_owned(), |ns| Nanos(ns).to_string());
-    let off = means.wait.zip(means.kernel_wait).filter(|_| waits != Waits::Polling);
+    let off = means.wait.zip(means.kernel_wait);
     let off = off.map_or("-".to_owned(), |(own, kernel)| {
         let sign = if own < kernel { "-" } else { "+" };
         format!("{sign}{}", Nanos(own.abs_diff(kernel)))
@@ -124,6 +119,6 @@ fn row(
     let wake = Nanos(means.runnable);
     writeln!(
         f,
-        "{name:<12} {method:<6} {wait:>9} {kernel:>9} {off:>10} {wake:>9} {own:>9} {calibrated:>10} {copy:>9}"
+        "{name:<12} {method:<6} {n:>5} {wait:>9} {kernel:>9} {off:>10} {wake:>9} {own:>9} {calibrated:>10} {copy:>9}"
     )
 }

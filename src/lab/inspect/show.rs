@@ -63,7 +63,7 @@ impl Page<'_, '_> {
         let mut rest = &shown[..];
         while let Some(line) = rest.first() {
             let vain = rest.iter().take_while(|line| line.polled()).count();
-            let next = vain.min(SHOWN).max(1);
+            let next = vain.clamp(1, SHOWN);
             for line in &rest[..next] {
                 let flow = if flows.len() > 1 {
                     format!("{:>width$}  ", line.call.pid)

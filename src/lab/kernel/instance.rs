@@ -55,7 +55,7 @@ impl Refused {
 /// What our instances are called: `waitcopy-PID-N`.
 const PREFIX: &str = "waitcopy-";
 /// Bytes of the buffers of all CPUs together, at most.
-const BUFFERS_KIB: usize = 64 * 1024;
+const BUFFERS_KIB: usize = 128 * 1024;
 
 /// The directory of an instance; removed when dropped.
 #[derive(Debug)]
@@ -132,7 +132,7 @@ impl Instance {
     /// Each CPU has a buffer; together they stay within a bound, however many there are.
     pub(super) fn size_buffers(&self) -> Result<(), Refused> {
         let cpus = fs::read_dir(self.path.join("per_cpu")).map_or(1, Iterator::count).max(1);
-        self.write("buffer_size_kb", &(BUFFERS_KIB / cpus).clamp(512, 16 * 1024).to_string())
+        self.write("buffer_size_kb", &(BUFFERS_KIB / cpus).clamp(512, 32 * 1024).to_string())
     }
 
     pub(super) fn read(&self, name: &str) -> Result<String, String> {
