@@ -124,7 +124,7 @@ pub fn watch(plan: &Plan) -> Result<Watched, Trouble> {
     Ok(Watched { model: plan.model, transport, requests, report, calibration })
 }
 
-/// How long a model that polls is recorded: half a million calls a second, each with both of its ends, fill the kernel's buffers.
+/// How long a model that polls is recorded: as many calls as a core can make, each with both of its ends, fill the kernel's buffers.
 const POLLED: Duration = Duration::from_millis(250);
 
 fn talk(plan: &Plan, server: Endpoint) -> Result<(), String> {

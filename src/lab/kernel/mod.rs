@@ -2,8 +2,8 @@
 //!
 //! A private tracefs instance records, for the server's threads and children alone, entry and exit of its calls,
 //! `sched_switch` and `sched_wakeup`, `skb:skb_copy_datagram_iovec` (a copy begins) and `tcp:tcp_rcv_space_adjust` (just after it).
-//! Its clock is `CLOCK_MONOTONIC`, the recorder's. It needs root. Recording costs the server some hundred nanoseconds per event, and
-//! the kernel's text tells whole microseconds.
+//! Its clock is `CLOCK_MONOTONIC`, the recorder's. It needs root. Recording costs the server time with each
+//! event, and the kernel's text tells whole microseconds.
 //!
 //! ```no_run
 //! use waitcopy::lab::{Server, kernel::Kernel};
