@@ -43,16 +43,25 @@ impl Command {
 #[derive(Debug)]
 pub(super) struct Flag {
     name: &'static str,
+    /// The same as one letter.
+    short: Option<char>,
     value: Option<&'static str>,
     help: &'static str,
 }
 
 pub(super) const fn switch(name: &'static str, help: &'static str) -> Flag {
-    Flag { name, value: None, help }
+    Flag { name, short: None, value: None, help }
 }
 
 pub(super) const fn option(name: &'static str, value: &'static str, help: &'static str) -> Flag {
-    Flag { name, value: Some(value), help }
+    Flag { name, short: None, value: Some(value), help }
+}
+
+impl Flag {
+    /// The flag with a letter as well: `-c` for `--connections`.
+    pub(super) const fn or(self, letter: char) -> Self {
+        Self { short: Some(letter), ..self }
+    }
 }
 
 /// For commands that have a result.
@@ -133,17 +142,15 @@ pub(super) fn parse(
         match argument {
             Arg::Short('h') => parsed.flags.push(("help", None)),
             Arg::Long("help") => parsed.flags.push(("help", None)),
-            Arg::Short(short) => return Err(unknown(command, &format!("-{short}"))),
+            Arg::Short(letter) => {
+                let flag = command.flags().find(|flag| flag.short == Some(letter));
+                let flag = flag.ok_or_else(|| unknown(command, &format!("-{letter}")))?;
+                parsed.flags.push((flag.name, value(flag, &mut parser)?));
+            }
             Arg::Long(name) => {
                 let flag = command.flags().find(|flag| flag.name == name);
                 let flag = flag.ok_or_else(|| unknown(command, &format!("--{name}")))?;
-                let value = match flag.value {
-                    Some(what) => Some(text(parser.value().map_err(|_| {
-                        format!("--{} wants a value: --{} {what}", flag.name, flag.name)
-                    })?)?),
-                    None => None,
-                };
-                parsed.flags.push((flag.name, value));
+                parsed.flags.push((flag.name, value(flag, &mut parser)?));
             }
             Arg::Value(operand) if parsed.operands.len() < command.operands => {
                 parsed.operands.push(operand);
@@ -155,6 +162,14 @@ pub(super) fn parse(
         }
     }
     Ok(parsed)
+}
+
+/// What follows a flag, if it takes a value.
+fn value(flag: &Flag, parser: &mut lexopt::Parser) -> Result<Option<String>, String> {
+    let Some(what) = flag.value else { return Ok(None) };
+    let value = parser.value();
+    let value = value.map_err(|_| format!("--{0} wants a value: --{0} {what}", flag.name))?;
+    text(value).map(Some)
 }
 
 fn text(argument: OsString) -> Result<String, String> {
@@ -204,12 +219,19 @@ pub(super) fn help(command: &Command) -> String {
         let usage = format!("{} {}", verb.verb_name(), verb.usage);
         let _ = writeln!(text, "  {usage:<38} {}", verb.about);
     }
+    // Where one flag has a letter, the others stand in line with its name.
+    let letters = command.flags().any(|flag| flag.short.is_some());
     for group in command.flags {
         text.push('\n');
         for flag in *group {
+            let letter = match flag.short {
+                Some(letter) => format!("-{letter}, "),
+                None if letters => "    ".to_owned(),
+                None => String::new(),
+            };
             let name = match flag.value {
-                Some(value) => format!("--{} {value}", flag.name),
-                None => format!("--{}", flag.name),
+                Some(value) => format!("{letter}--{} {value}", flag.name),
+                None => format!("{letter}--{}", flag.name),
             };
             let _ = writeln!(text, "  {name:<28} {}", flag.help);
         }
@@ -240,6 +262,18 @@ mod tests {
         assert_eq!(parsed.value("listen"), Some("[::1]:0"));
         assert_eq!(parsed.duration("drain"), Ok(Some(Duration::from_millis(1500))));
         assert!(parsed.has("phases") && !parsed.has("report"));
+    }
+
+    #[test]
+    fn a_letter_stands_for_its_flag() {
+        let load = COMMANDS.iter().find(|command| command.name == "load").unwrap();
+        let parsed = parse(load, ["-c10", "-s", "100", "-n=7"].iter().map(Into::into)).unwrap();
+        assert_eq!(parsed.number("connections", 1), Ok(Some(10)));
+        assert_eq!(parsed.value("size"), Some("100"));
+        assert_eq!(parsed.value("count"), Some("7"));
+        let wrong = parse(load, ["-d"].iter().map(Into::into)).unwrap_err();
+        assert_eq!(wrong, "--duration wants a value: --duration DURATION");
+        assert!(parse(load, ["-x"].iter().map(Into::into)).is_err());
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod doctor;
 mod draw;
 mod flags;
 mod inspect;
+mod load;
 mod models;
 #[cfg(feature = "remote")]
 mod remote;
@@ -140,6 +141,7 @@ fn dispatch(command: &Command, parsed: &Parsed) -> Result<(), Exit> {
     match command.name {
         "serve" => serve::run(parsed),
         "client" => client::run(parsed),
+        "load" => load::run(parsed),
         "compare" => compare::run(parsed),
         "claims" => claims::run(parsed),
         "draw" => draw::run(parsed),

@@ -77,6 +77,63 @@ pub(super) static COMMANDS: &[Command] = &[
         verbs: &[],
     },
     Command {
+        name: "load",
+        usage: "[ADDR] [OPTIONS]",
+        about: "drive a server of the notes' protocol with many clients, and check every byte",
+        operands: 1,
+        flags: &[
+            &[
+                option("connections", "N", "how many at a time [1]").or('c'),
+                option("size", "BYTES", "of each message [64]").or('s'),
+                option("duration", "DURATION", "of the measurement [10s]").or('d'),
+                option("count", "N", "so many requests instead").or('n'),
+                option("threads", "N", "that share the connections [1]"),
+                UDP,
+                UNIX,
+                UNIXGRAM,
+            ],
+            &[
+                option("pipeline", "N", "N messages in flight per connection"),
+                option("rate", "R", "open loop: R messages a second in all, at planned times"),
+                switch("churn", "connect, one message, its answer, close; again"),
+            ],
+            &[
+                option(
+                    "warm-up",
+                    "DURATION",
+                    "before the measurement [a tenth of it, 1s at most; with --count none]",
+                ),
+                option(
+                    "ramp",
+                    "DURATION",
+                    "open the connections evenly over this time [all at once]",
+                ),
+                option(
+                    "timeout",
+                    "DURATION",
+                    "wait so long for a lost datagram, a connection, the last answers [1s]",
+                ),
+                option("idle", "N", "N connections beside those that say nothing"),
+                option("slow", "N", "N connections beside those that send a byte at a time"),
+                option("slow-interval", "DURATION", "between two such bytes [100ms]"),
+            ],
+            &[
+                option(
+                    "fail-if",
+                    "LIMIT",
+                    "exit 1 if it holds: 'p99>5ms', 'rate<10000', 'lost>1%'; may be repeated",
+                ),
+                JSON,
+            ],
+        ],
+        notes: "One mode a run: a closed loop (one message in flight per connection) unless --pipeline, --rate or --churn is given.\n\
+                With --rate latency counts from the planned time; 'uncorrected' counts from the true send, as a closed loop would.\n\
+                Wrong bytes, dead, unserved and unanswered connections, and lost datagrams unless a LIMIT speaks of them, make the\n\
+                exit status 1. LIMIT: p50 p90 p99 p99.9 max rate cpu requests errors wrong dead unanswered unserved lost late\n\
+                unreachable unsent, then > >= < or <=, then a value with its unit. ^C ends the measurement and prints it.",
+        verbs: &[],
+    },
+    Command {
         name: "compare",
         usage: "[MODEL...] [OPTIONS]",
         about: "run models as real servers under real clients, and print one table",

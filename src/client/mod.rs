@@ -30,23 +30,35 @@ pub fn connect(endpoints: &[Endpoint]) -> Result<OwnedFd, Failure> {
 }
 
 fn connect_one(endpoint: Endpoint) -> Result<OwnedFd, Failure> {
-    let (address, transport) = (endpoint.address(), endpoint.transport());
-    let socket = sys::socket(address, transport.kind()).during("socket", endpoint)?;
+    let socket = unconnected(endpoint)?;
+    sys::connect(&socket, endpoint.address()).map_err(|error| refused(endpoint, error))?;
+    Ok(socket)
+}
+
+/// A socket that is ready for its connect.
+fn unconnected(endpoint: Endpoint) -> Result<OwnedFd, Failure> {
+    let transport = endpoint.transport();
+    let socket = sys::socket(endpoint.address(), transport.kind()).during("socket", endpoint)?;
     match transport {
         Transport::Tcp => sys::set_nodelay(&socket).during("setsockopt TCP_NODELAY", endpoint)?,
         // Who has no name gets no reply.
         Transport::Unixgram => sys::bind(&socket, Address::AUTOBIND).during("bind", endpoint)?,
         Transport::Udp | Transport::Unix => {}
     }
-    sys::connect(&socket, address).map_err(|error| {
-        let hint = match error.kind() {
-            ErrorKind::ConnectionRefused if transport == Transport::Tcp => {
-                Some("no server listens there; the notes' servers bind 8080")
-            }
-            ErrorKind::ConnectionRefused => Some("its server is gone"),
-            _ => None,
-        };
-        Failure::new("connect", endpoint, error).hint(hint)
-    })?;
     Ok(socket)
+}
+
+/// A connect that failed, with what can be done about it.
+fn refused(endpoint: Endpoint, error: std::io::Error) -> Failure {
+    let hint = match error.kind() {
+        ErrorKind::ConnectionRefused if endpoint.transport() == Transport::Tcp => {
+            Some("no server listens there; the notes' servers bind 8080")
+        }
+        ErrorKind::ConnectionRefused => Some("its server is gone"),
+        ErrorKind::AddrNotAvailable => {
+            Some("no port is left to connect from (net.ipv4.ip_local_port_range)")
+        }
+        _ => None,
+    };
+    Failure::new("connect", endpoint, error).hint(hint)
 }

@@ -1,4 +1,4 @@
-//! Times as a person reads them.
+//! Times and sizes as a person reads them.
 
 use std::fmt;
 
@@ -19,6 +19,29 @@ impl fmt::Display for Nanos {
         };
         // `pad` honours the width that a table asks for.
         f.pad(&text)
+    }
+}
+
+/// Bytes with a unit of 1024: `512 B`, `1.4 KiB`, `512 MiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 < 1024 {
+            return f.pad(&format!("{} B", self.0));
+        }
+        let mut amount = self.0 as f64;
+        let mut unit = "B";
+        for next in ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"] {
+            // What would be printed as 1024 is 1.0 of the next.
+            if amount < 1023.5 {
+                break;
+            }
+            (amount, unit) = (amount / 1024.0, next);
+        }
+        let digits = usize::from(amount < 9.95);
+        f.pad(&format!("{amount:.digits$} {unit}"))
     }
 }
 

@@ -59,7 +59,9 @@ pub use mmap::Shared;
 pub use passwd::{Passwd, getpwuid, getuid};
 pub use poll::{PollFd, poll, ppoll};
 pub use probe::{io_uring_setup, uname_release};
-pub use process::{die_with_parent, end_with_parent, getppid, gettid, kill, run_on};
+pub use process::{
+    die_with_parent, end_with_parent, getppid, gettid, kill, run_on, set_timer_slack,
+};
 pub use published::Published;
 pub use random::getrandom;
 pub use rlimit::{Limit, getrlimit, setrlimit};
@@ -74,9 +76,9 @@ pub use socket::{
     recv_now, recv_peek, send, send_now, shutdown, socket, socketpair,
 };
 pub use sockopt::{
-    SocketMemory, set_dual_stack, set_linger, set_nodelay, set_quickack, set_receive_buffer,
-    set_receive_timeout, set_reuse_address, set_reuse_port, set_send_buffer, set_send_timeout,
-    set_timestamps, socket_memory, take_error,
+    SocketMemory, set_bind_address_no_port, set_dual_stack, set_linger, set_nodelay, set_quickack,
+    set_receive_buffer, set_receive_timeout, set_reuse_address, set_reuse_port, set_send_buffer,
+    set_send_timeout, set_timestamps, socket_memory, take_error,
 };
 #[cfg(feature = "remote")]
 pub use termios::{Termios, tcgetattr, tcsetattr, window_size};
@@ -183,6 +185,18 @@ pub fn describe(error: &io::Error) -> String {
         (None, Some(code)) => format!("{text} (errno {code})"),
         (None, None) => text,
     }
+}
+
+/// Whether a connect(2) on a non-blocking socket has begun and goes on by itself (`EINPROGRESS`).
+#[must_use]
+pub fn in_progress(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EINPROGRESS)
+}
+
+/// Whether the kernel had no memory for a datagram on its way out (`ENOBUFS`).
+#[must_use]
+pub fn no_buffers(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENOBUFS)
 }
 
 /// Classes of an accept4(2) failure, see [`accept_failure`].

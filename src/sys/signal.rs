@@ -53,7 +53,7 @@ static HANDLERS: [AtomicPtr<()>; SIGNALS] = [const { AtomicPtr::new(ptr::null_mu
 /// Has `handler` run at each `signal`. Interrupted calls return `EINTR` (no `SA_RESTART`).
 ///
 /// The handler may make only async-signal-safe calls, which no type can check: this program's handlers are
-/// in `cli/serve.rs` and `cli/remote/interrupt.rs`. This module keeps `errno` around it.
+/// in `cli/serve.rs`, `cli/load.rs` and `cli/remote/interrupt.rs`. This module keeps `errno` around it.
 ///
 /// # Errors
 /// `EINVAL` for a signal that cannot be caught.

@@ -65,6 +65,16 @@ pub fn set_dual_stack(fd: impl AsFd) -> io::Result<()> {
     setsockopt(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, &off)
 }
 
+/// `IP_BIND_ADDRESS_NO_PORT`: bind(2) to an address and port 0 takes no port yet; connect(2) does, where the pair of both ends must be
+/// unique and not the port alone (ip(7)).
+///
+/// # Errors
+/// `ENOPROTOOPT` on a socket that is not IP.
+pub fn set_bind_address_no_port(fd: impl AsFd) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    setsockopt(fd, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, &on)
+}
+
 /// `SO_TIMESTAMPNS`: each [`recvmsg`](super::recvmsg) brings the kernel's receive stamp. Accepted sockets inherit it.
 ///
 /// # Errors

@@ -5,6 +5,8 @@ use crate::remote::base64::{self, Padding};
 use crate::remote::sftp::{Attributes, FileKind};
 use std::fmt;
 
+pub(super) use crate::phase::Size;
+
 /// Text from a server, or of any other origin: control characters are escaped, so that it cannot move a terminal's cursor.
 pub(super) struct Shown<'a>(pub(super) &'a str);
 
@@ -28,28 +30,6 @@ pub(super) fn json(bytes: &[u8]) -> Value {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.into(),
         Err(_) => Value::object([("base64", base64::encode(bytes, Padding::With).into())]),
-    }
-}
-
-/// Bytes with a unit of 1024: `512 B`, `1.4 KiB`, `512 MiB`.
-pub(super) struct Size(pub(super) u64);
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 < 1024 {
-            return f.pad(&format!("{} B", self.0));
-        }
-        let mut amount = self.0 as f64;
-        let mut unit = "B";
-        for next in ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"] {
-            // What would be printed as 1024 is 1.0 of the next.
-            if amount < 1023.5 {
-                break;
-            }
-            (amount, unit) = (amount / 1024.0, next);
-        }
-        let digits = usize::from(amount < 9.95);
-        f.pad(&format!("{amount:.digits$} {unit}"))
     }
 }
 

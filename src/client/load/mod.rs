@@ -1,275 +1,313 @@
-//! The load generator, first form: closed loop, one message in flight per connection.
+//! The load generator: many flows at a server, every byte of every answer compared.
 //!
-//! One thread on epoll. Every reply byte is compared; a wrong one, a connection that dies and a
-//! request without an answer are counted apart. A connection that was never answered at all is not an
-//! error: `blocking` serves one client at a time, and the others wait in the backlog.
+//! A **flow** is a connection, or a datagram socket of its own port, with at most [`Mode::depth`] messages in flight. Each thread has
+//! one epoll set and its share of the flows; the first one runs on the caller's thread. The way of one request: `pace` grants it a time,
+//! `streams` or `datagrams` send what `payload` says and compare what comes back, `outcome` counts. `worker` is the loop around them.
+//!
+//! Time has four parts: opening (all connections are made before the first message, unless there is a ramp), warm-up, the measured
+//! time, and the drain, in which what is in flight may still be answered.
 
-use super::connect;
+mod datagrams;
+mod opener;
+mod outcome;
+mod pace;
+mod payload;
+mod stream;
+mod streams;
+mod threshold;
+mod worker;
+
+pub use outcome::Outcome;
+pub use threshold::{Seen, Threshold};
+
 use crate::failure::{During, Failure};
-use crate::net::{Endpoint, Settings};
-use crate::phase::Histogram;
-use crate::sys::{self, Clock, Epoll, EpollEvent, Interest};
+use crate::net::Endpoint;
+use crate::stop::Stop;
+use crate::sys::{self, Clock, Kind, Limit};
+use outcome::{Part, Score};
+use pace::Common;
+use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
+
+/// How requests follow one another. One run has one mode: their latencies mean different things.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Mode {
+    /// The next message leaves when the answer to the last one has come: one in flight per connection.
+    Closed,
+    /// The same with so many in flight.
+    Pipeline(usize),
+    /// So many messages a second at planned times, whatever the server does; one in flight per connection, so that what
+    /// finds all of them busy leaves late. Latency counts from the planned time.
+    Open(f64),
+    /// Connect, one message, its answer, close; again.
+    Churn,
+}
+
+impl Mode {
+    /// Messages in flight per flow at most.
+    #[must_use]
+    pub fn depth(self) -> usize {
+        if let Self::Pipeline(depth) = self { depth } else { 1 }
+    }
+
+    /// `closed`, `pipeline`, `open`, `churn`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Pipeline(_) => "pipeline",
+            Self::Open(_) => "open",
+            Self::Churn => "churn",
+        }
+    }
+}
 
 /// What to do to a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
     /// The server.
     pub server: Endpoint,
-    /// Connections, all open before the first message.
+    /// Connections, all open before the first message unless there is a ramp; for datagrams, sockets.
     pub connections: usize,
     /// Bytes of each message.
     pub size: usize,
-    /// Time of the measurement, after a warm-up of a tenth of it.
+    /// Time of the measurement.
     pub duration: Duration,
+    /// Instead of the time: so many requests, all of which are measured.
+    pub count: Option<u64>,
+    /// How requests follow one another.
+    pub mode: Mode,
+    /// Threads that share the connections.
+    pub threads: usize,
+    /// Time before the measurement; `None` is a tenth of the duration, a second at most, and nothing before a count.
+    pub warm_up: Option<Duration>,
+    /// The connections are opened evenly over this time, before the warm-up, and talk at once.
+    pub ramp: Duration,
+    /// How long to wait for what does not come: the answer to a datagram, which is lost then; a connection, an answer after the end.
+    pub timeout: Duration,
     /// Connections beside those, which are open and say nothing.
     pub idle: usize,
+    /// Connections beside those, which send a byte now and then and no whole message for long.
+    pub slow: usize,
+    /// Time between two bytes of a slow one.
+    pub slow_interval: Duration,
 }
 
 impl Load {
     /// One connection, 64 bytes a message, for a second.
     #[must_use]
     pub fn new(server: Endpoint) -> Self {
-        Self { server, connections: 1, size: 64, duration: Duration::from_secs(1), idle: 0 }
+        Self {
+            server,
+            connections: 1,
+            size: 64,
+            duration: Duration::from_secs(1),
+            count: None,
+            mode: Mode::Closed,
+            threads: 1,
+            warm_up: None,
+            ramp: Duration::ZERO,
+            timeout: Duration::from_secs(1),
+            idle: 0,
+            slow: 0,
+            slow_interval: Duration::from_millis(100),
+        }
+    }
+
+    /// Time before the measurement.
+    #[must_use]
+    pub fn warm_up(&self) -> Duration {
+        let tenth = (self.duration / 10).min(Duration::from_secs(1));
+        let usual = if self.count.is_some() { Duration::ZERO } else { tenth };
+        self.warm_up.unwrap_or(usual)
+    }
+
+    /// Descriptors that the load needs.
+    #[must_use]
+    pub fn descriptors(&self) -> u64 {
+        (self.connections + self.idle + self.slow + self.threads) as u64 + OWN_DESCRIPTORS
+    }
+
+    /// Whether it makes sense.
+    ///
+    /// # Errors
+    /// A sentence that says what does not.
+    pub fn check(&self) -> Result<(), String> {
+        let datagrams = self.server.transport().kind() == Kind::Datagram;
+        let no = |what: &str| Err(what.to_owned());
+        if self.connections == 0 {
+            return no("no connections: at least 1 is needed");
+        }
+        if self.size == 0 || self.count == Some(0) || self.duration.is_zero() {
+            return no("nothing to do: bytes, requests and time are at least 1");
+        }
+        if self.threads == 0 || self.threads > self.connections {
+            return Err(format!(
+                "{} threads for {} connections: each thread needs a connection, and there must be one",
+                self.threads, self.connections
+            ));
+        }
+        // A flow's number has 24 bits in each message.
+        if self.connections + self.idle + self.slow > 1 << 24 {
+            return no("more than 16,777,216 connections");
+        }
+        match self.mode {
+            Mode::Pipeline(depth) if depth == 0 || depth > DEEPEST => {
+                return Err(format!("a pipeline holds from 1 to {DEEPEST} messages"));
+            }
+            Mode::Open(rate) if !(rate > 0.0 && rate <= FASTEST) => {
+                return Err(format!("a rate is above 0 and at most {FASTEST} a second"));
+            }
+            Mode::Churn if datagrams => return no("datagrams have no connections to churn"),
+            _ => {}
+        }
+        if !datagrams {
+            return Ok(());
+        }
+        if self.size < payload::HEAD || self.size > LARGEST_DATAGRAM {
+            return Err(format!(
+                "a datagram of {} bytes: it carries its number in {} letters, and {LARGEST_DATAGRAM} bytes are the most",
+                self.size,
+                payload::HEAD
+            ));
+        }
+        if self.idle > 0 || self.slow > 0 {
+            return no("idle and slow clients hold connections: datagrams have none");
+        }
+        Ok(())
     }
 }
 
-/// Told where the measured time begins and ends, so that whoever asked can read other clocks there.
+/// Descriptors of the process beside those: the three standard ones, the stop, what a library has open, and some to spare.
+const OWN_DESCRIPTORS: u64 = 16;
+/// Messages in flight per connection at most.
+const DEEPEST: usize = 65_536;
+/// Requests per second at most: one per nanosecond.
+const FASTEST: f64 = 1e9;
+/// What UDP over IPv4 carries.
+const LARGEST_DATAGRAM: usize = 65_507;
+
+/// The process may not have as many descriptors as a load needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooFew {
+    /// How many are needed.
+    pub needed: u64,
+    /// How many it may have: the hard limit.
+    pub allowed: u64,
+}
+
+impl fmt::Display for TooFew {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} descriptors are needed, and this process may have {} (RLIMIT_NOFILE, hard limit); \
+             raise it as root with ulimit -Hn, or in limits.conf(5)",
+            self.needed, self.allowed
+        )
+    }
+}
+
+/// Raises the process' soft limit of descriptors, to the hard one at most, if a load needs it.
+///
+/// # Errors
+/// The hard limit is too low.
+pub fn make_room(load: &Load) -> Result<(), TooFew> {
+    let needed = load.descriptors();
+    // Neither call fails for this resource: the hard limit stays as it is.
+    let Ok(limit) = sys::getrlimit() else { return Ok(()) };
+    if limit.hard < needed {
+        return Err(TooFew { needed, allowed: limit.hard });
+    }
+    if limit.soft < needed {
+        let _ = sys::setrlimit(Limit { soft: limit.hard, ..limit });
+    }
+    Ok(())
+}
+
+/// How far a run is, once a second.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// `opening`, `warming up`, `measuring`, `draining`.
+    pub phase: &'static str,
+    /// Time since the first request; zero while opening.
+    pub elapsed: Duration,
+    /// Connections that are open.
+    pub open: usize,
+    /// Requests measured so far.
+    pub requests: u64,
+    /// Those of the last second.
+    pub rate: f64,
+    /// Median and 99th percentile so far, in nanoseconds.
+    pub latency: [u64; 2],
+    /// Wrong answers, dead connections and lost datagrams so far.
+    pub troubles: u64,
+}
+
+/// Told where the measured time begins and ends, so that whoever asked can read other clocks there. Called on the thread
+/// that runs the load.
 pub trait Watch {
     /// The warm-up is over.
     fn begins(&mut self) {}
     /// The measured time is over; what is in flight is still to be answered.
     fn ends(&mut self) {}
+    /// A second has passed.
+    fn tick(&mut self, _progress: &Progress) {}
 }
 
 /// Reads nothing.
 impl Watch for () {}
 
-/// What came of it. Everything but `bad` is about the time after the warm-up.
-#[derive(Debug)]
-pub struct Outcome {
-    /// Messages answered, all bytes right.
-    pub requests: u64,
-    /// Time from send to the last byte of the reply, in nanoseconds.
-    pub latency: Histogram,
-    /// Time measured.
-    pub wall: Duration,
-    /// CPU time of the generator's thread in that time.
-    pub cpu: Duration,
-    /// Connections that got no answer at all.
-    pub unserved: usize,
-    /// Messages of served connections that were not answered within a second after the end.
-    pub unanswered: usize,
-    /// Replies with a wrong byte.
-    pub wrong: u64,
-    /// Connections that ended before their time.
-    pub dead: usize,
-}
-
-impl Outcome {
-    /// Answered messages per second.
-    #[must_use]
-    pub fn rate(&self) -> f64 {
-        self.requests as f64 / self.wall.as_secs_f64()
-    }
-
-    /// Whether each byte was right and nobody was lost.
-    #[must_use]
-    pub fn sound(&self) -> bool {
-        self.wrong == 0 && self.dead == 0 && self.unanswered == 0 && self.requests > 0
-    }
-}
-
-/// One connection of the load.
-#[derive(Debug)]
-struct Talk {
-    socket: Option<OwnedFd>,
-    sent_at: u64,
-    sent: usize,
-    received: usize,
-    answers: u64,
-}
-
-/// How long replies may still take after the end.
-const GRACE: Duration = Duration::from_secs(1);
-
-struct Run<'l> {
-    load: &'l Load,
-    epoll: Epoll,
-    talks: Vec<Talk>,
-    message: Vec<u8>,
-    expected: Vec<u8>,
-    buffer: Vec<u8>,
-    outcome: Outcome,
-    measuring: bool,
-    ending: bool,
-}
-
 /// Drives the server.
 ///
 /// # Errors
-/// Only what keeps the load from running: connect, epoll. What the server does wrong is in the outcome.
+/// Only what keeps the load from running: a load without sense, connect, epoll. What the server does wrong is in the outcome.
 pub fn run(load: &Load, watch: &mut dyn Watch) -> Result<Outcome, Failure> {
-    let mut run = Run::new(load)?;
-    let idle: Result<Vec<_>, _> = (0..load.idle).map(|_| connect(&[load.server])).collect();
-    let _idle = idle?;
-    for at in 0..load.connections {
-        run.send(at);
-    }
-    let end_of_warm_up = now() + nanos(load.duration / 10);
-    run.until(end_of_warm_up)?;
-    run.measuring = true;
-    watch.begins();
-    let (start, cpu) = (now(), sys::clock_gettime(Clock::ThreadCpu));
-    run.until(start + nanos(load.duration))?;
-    let (end, cpu) = (now(), sys::clock_gettime(Clock::ThreadCpu).saturating_sub(cpu));
-    watch.ends();
-    run.measuring = false;
-    run.ending = true;
-    run.until(end + nanos(GRACE))?;
-    Ok(run.finish(end - start, cpu))
+    let stop = Stop::new(Duration::ZERO).during("eventfd", "stop")?;
+    run_until(load, watch, &stop)
 }
 
-impl<'l> Run<'l> {
-    fn new(load: &'l Load) -> Result<Self, Failure> {
-        let epoll = sys::epoll_create1().during("epoll_create1", "")?;
-        let mut talks = Vec::with_capacity(load.connections);
-        for at in 0..load.connections {
-            let socket = connect(&[load.server])?;
-            sys::set_nonblocking(&socket, true).during("fcntl", load.server)?;
-            epoll.add(&socket, Interest::READ, at as u64).during("epoll_ctl", load.server)?;
-            let socket = Some(socket);
-            talks.push(Talk { socket, sent_at: 0, sent: 0, received: 0, answers: 0 });
-        }
-        // Letters at every position that shift by one per line of 61: a lost or doubled byte shows.
-        let message: Vec<u8> = (0..load.size).map(|i| b'a' + (i % 61 % 26) as u8).collect();
-        let outcome = Outcome {
-            requests: 0,
-            latency: Histogram::new().during("mmap", "histogram")?,
-            wall: Duration::ZERO,
-            cpu: Duration::ZERO,
-            unserved: 0,
-            unanswered: 0,
-            wrong: 0,
-            dead: 0,
-        };
-        Ok(Self {
-            load,
-            epoll,
-            talks,
-            expected: message.to_ascii_uppercase(),
-            message,
-            buffer: vec![0; load.size.max(Settings::default().buffer)],
-            outcome,
-            measuring: false,
-            ending: false,
-        })
-    }
-
-    /// Looks after the connections until a moment; after the end, until all are answered.
-    fn until(&mut self, moment: u64) -> Result<(), Failure> {
-        let mut events = [EpollEvent::EMPTY; 256];
-        loop {
-            let left = moment.saturating_sub(now());
-            if left == 0 || (self.ending && self.owed() == 0) {
-                return Ok(());
-            }
-            let timeout = Some(Duration::from_nanos(left));
-            let ready = match self.epoll.epoll_wait(&mut events, timeout) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
-                other => other.during("epoll_wait", "load")?,
-            };
-            for event in &events[..ready] {
-                let at = event.token() as usize;
-                if event.writable() && self.talks[at].sent < self.message.len() {
-                    self.send(at);
-                }
-                if event.readable() {
-                    self.receive(at);
+/// The same; a stop that is requested ends the measured time early.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_until(load: &Load, watch: &mut dyn Watch, stop: &Stop) -> Result<Outcome, Failure> {
+    let invalid =
+        |what: String| Failure::new("load", "", io::Error::new(io::ErrorKind::InvalidInput, what));
+    load.check().map_err(invalid)?;
+    let scores = (0..load.threads).map(|_| Score::new(load).map(Arc::new));
+    let scores: Vec<Arc<Score>> = scores.collect::<Result<_, _>>()?;
+    let common = Common::new(load, stop, &scores);
+    let parts = thread::scope(|scope| {
+        let mut others = Vec::new();
+        for number in 1..load.threads {
+            let one = thread::Builder::new().name(format!("load-{number}"));
+            let common = &common;
+            match one.spawn_scoped(scope, move || worker::run(common, number, &mut ())) {
+                Ok(thread) => others.push(thread),
+                Err(error) => {
+                    // Those who wait for this one are told not to.
+                    common.give_up();
+                    return Err(Failure::new("clone", format_args!("thread {number}"), error));
                 }
             }
         }
-    }
-
-    /// Answers that served connections still wait for.
-    fn owed(&self) -> usize {
-        let owed = |talk: &&Talk| talk.socket.is_some() && talk.answers > 0 && talk.sent > 0;
-        self.talks.iter().filter(owed).count()
-    }
-
-    /// Sends (the rest of) the message.
-    fn send(&mut self, at: usize) {
-        let talk = &mut self.talks[at];
-        let Some(socket) = &talk.socket else { return };
-        if talk.sent == 0 {
-            talk.sent_at = now();
+        let first = worker::run(&common, 0, watch);
+        let mut parts = vec![first];
+        for thread in others {
+            // A panic there is a defect of this program and goes on here.
+            parts.push(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         }
-        match sys::send(socket, &self.message[talk.sent..]) {
-            Ok(n) => talk.sent += n,
-            Err(e) if is_again(&e) => {}
-            Err(_) => return self.died(at),
-        }
-        // Rare: only messages larger than the socket's buffer come here.
-        let all = talk.sent == self.message.len();
-        if !all || talk.sent > SMALL {
-            let interest = if all { Interest::READ } else { Interest::BOTH };
-            let _ = self.epoll.modify(socket, interest, at as u64);
-        }
-    }
-
-    fn receive(&mut self, at: usize) {
-        let talk = &mut self.talks[at];
-        let Some(socket) = &talk.socket else { return };
-        let n = match sys::recv(socket, &mut self.buffer) {
-            Ok(n) if n > 0 => n,
-            Err(e) if is_again(&e) => return,
-            Ok(_) | Err(_) => return self.died(at),
-        };
-        let end = talk.received + n;
-        if self.expected.get(talk.received..end) != Some(&self.buffer[..n]) {
-            self.outcome.wrong += 1;
-            return self.died(at);
-        }
-        talk.received = end;
-        if end < self.expected.len() {
-            return;
-        }
-        let took = now() - talk.sent_at;
-        (talk.sent, talk.received) = (0, 0);
-        talk.answers += 1;
-        if self.measuring {
-            self.outcome.requests += 1;
-            self.outcome.latency.record(took);
-        }
-        if !self.ending {
-            self.send(at);
-        }
-    }
-
-    fn died(&mut self, at: usize) {
-        if self.talks[at].socket.take().is_some() {
-            self.outcome.dead += 1;
-        }
-    }
-
-    fn finish(mut self, wall: u64, cpu: Duration) -> Outcome {
-        self.outcome.unanswered = self.owed();
-        let unserved = |talk: &&Talk| talk.answers == 0 && talk.socket.is_some();
-        self.outcome.unserved = self.talks.iter().filter(unserved).count();
-        debug_assert_eq!(self.talks.len(), self.load.connections);
-        Outcome { wall: Duration::from_nanos(wall), cpu, ..self.outcome }
-    }
+        parts.into_iter().collect::<Result<Vec<Part>, Failure>>()
+    })?;
+    let mut outcome = Outcome::of(&parts, &scores)?;
+    outcome.unsent += common.left();
+    Ok(outcome)
 }
 
-/// Messages up to this size fit into any socket buffer whole.
-const SMALL: usize = 2048;
-
-fn is_again(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
-}
-
+/// `CLOCK_MONOTONIC` in nanoseconds.
 fn now() -> u64 {
     nanos(sys::clock_gettime(Clock::Monotonic))
 }

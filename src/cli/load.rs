@@ -1,0 +1,386 @@
+//! `waitcopy load`: the load generator.
+
+use super::serve::endpoints;
+use super::{Exit, Parsed, print};
+use crate::client::load::{self, Load, Mode, Outcome, Progress, Threshold, Watch};
+use crate::json::Value;
+use crate::lab::machine;
+use crate::net::Endpoint;
+use crate::phase::{Histogram, Nanos, Size};
+use crate::stop::Stop;
+use crate::sys::{self, Kind, Signal};
+use std::fmt::{self, Write as _};
+use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// What ends the measurement early, for the handler.
+static STOP: OnceLock<Stop> = OnceLock::new();
+/// Whether a signal has asked for it already.
+static ASKED: AtomicBool = AtomicBool::new(false);
+
+/// SIGINT, SIGTERM: the first one ends the measurement, the second one the program.
+fn on_stop(signal: Signal) {
+    if ASKED.swap(true, Ordering::SeqCst) {
+        sys::exit_at_once(128 + signal);
+    }
+    if let Some(stop) = STOP.get() {
+        stop.request();
+    }
+}
+
+pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
+    let load = asked(parsed)?;
+    let limits: Vec<Threshold> = parsed
+        .values("fail-if")
+        .map(Threshold::parse)
+        .collect::<Result<_, _>>()
+        .map_err(|why| Exit::usage(format!("--fail-if {why}")))?;
+    load::make_room(&load).map_err(Exit::config)?;
+    let failed =
+        |call: &str, error: io::Error| Exit::failed(format!("{call}: {}", sys::describe(&error)));
+    let stop = Stop::new(load.timeout).map_err(|e| failed("eventfd", e))?;
+    let stop = STOP.get_or_init(|| stop);
+    for signal in [sys::SIGINT, sys::SIGTERM] {
+        sys::on_signal(signal, on_stop).map_err(|e| failed("sigaction", e))?;
+    }
+    let mut line = Line { terminal: io::stderr().is_terminal() };
+    let outcome = load::run_until(&load, &mut line, stop);
+    line.away();
+    let outcome = outcome?;
+    let checked: Vec<_> = limits.iter().map(|limit| (limit, limit.check(&outcome))).collect();
+    let shown = if parsed.has("json") {
+        print(format_args!("{:#}\n", json(&load, &outcome, &checked)))
+    } else {
+        print(Shown { load: &load, outcome: &outcome })
+    };
+    // A reader who has left takes nothing from the verdict.
+    match shown {
+        Err(exit) if exit.code != 0 => return Err(exit),
+        _ => verdict(&outcome, &checked)?,
+    }
+    Ok(())
+}
+
+type Checked<'t> = [(&'t Threshold, (load::Seen, bool))];
+
+/// Whether all went well, and what did not.
+fn verdict(outcome: &Outcome, checked: &Checked<'_>) -> Result<(), Exit> {
+    let mut why: Vec<String> = Vec::new();
+    if outcome.requests == 0 {
+        why.push("nothing was measured".to_owned());
+    }
+    // Who says how many datagrams may be lost takes the place of "none".
+    let spoken_of = checked.iter().any(|(limit, _)| limit.is_about("lost"));
+    let errors = outcome.errors().into_iter();
+    let errors: Vec<_> = errors.filter(|(name, _)| *name != "lost" || !spoken_of).collect();
+    why.extend(troubles(&errors));
+    for (limit, (seen, fails)) in checked {
+        if *fails {
+            why.push(format!("{} holds: {seen}", limit.text()));
+        }
+    }
+    if why.is_empty() { Ok(()) } else { Err(Exit::failed(why.join("; "))) }
+}
+
+/// What went wrong in words, without what did not.
+fn troubles(errors: &[(&'static str, u64)]) -> Option<String> {
+    let words = errors.iter().filter(|(_, n)| *n > 0).map(|(name, n)| {
+        let (one, many) = match *name {
+            "wrong" => ("wrong answer", "wrong answers"),
+            "dead" => ("connection ended by the server", "connections ended by the server"),
+            "unanswered" => ("request unanswered", "requests unanswered"),
+            "lost" => ("datagram lost", "datagrams lost"),
+            "unserved" => ("connection never served", "connections never served"),
+            _ => ("idle or slow connection ended", "idle or slow connections ended"),
+        };
+        format!("{} {}", thousands(*n), if *n == 1 { one } else { many })
+    });
+    let words: Vec<_> = words.collect();
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
+fn asked(parsed: &Parsed) -> Result<Load, Exit> {
+    let number = |name, least| parsed.number(name, least).map_err(Exit::usage);
+    let time = |name| parsed.duration(name).map_err(Exit::usage);
+    let address = parsed.texts().map_err(Exit::usage)?.first().copied();
+    if parsed.has("count") && parsed.has("duration") {
+        return Err(Exit::usage("--count and --duration: one of them says when it is over"));
+    }
+    if parsed.has("slow-interval") && !parsed.has("slow") {
+        return Err(Exit::usage("--slow-interval belongs to --slow"));
+    }
+    let server = reached(&endpoints(parsed, address)?);
+    let usual = Load::new(server);
+    let load = Load {
+        connections: number("connections", 1)?.unwrap_or(usual.connections),
+        size: number("size", 1)?.unwrap_or(usual.size),
+        duration: time("duration")?.unwrap_or(Duration::from_secs(10)),
+        count: number("count", 1)?.map(|count| count as u64),
+        mode: mode(parsed)?,
+        threads: number("threads", 1)?.unwrap_or(usual.threads),
+        warm_up: time("warm-up")?,
+        ramp: time("ramp")?.unwrap_or_default(),
+        timeout: time("timeout")?.unwrap_or(usual.timeout),
+        idle: number("idle", 0)?.unwrap_or(0),
+        slow: number("slow", 0)?.unwrap_or(0),
+        slow_interval: time("slow-interval")?.unwrap_or(usual.slow_interval),
+        ..usual
+    };
+    load.check().map_err(Exit::usage)?;
+    Ok(load)
+}
+
+fn mode(parsed: &Parsed) -> Result<Mode, Exit> {
+    let modes = ["pipeline", "rate", "churn"];
+    let given: Vec<_> = modes.into_iter().filter(|name| parsed.has(name)).collect();
+    if let [one, other, ..] = given[..] {
+        return Err(Exit::usage(format!("--{one} and --{other}: one mode a run")));
+    }
+    if let Some(depth) = parsed.number("pipeline", 1).map_err(Exit::usage)? {
+        return Ok(Mode::Pipeline(depth));
+    }
+    if let Some(rate) = parsed.value("rate") {
+        let number = rate.strip_suffix("/s").unwrap_or(rate).parse().ok();
+        let number = number.ok_or_else(|| {
+            Exit::usage(format!("--rate {rate}: messages a second are expected, such as 10000"))
+        })?;
+        return Ok(Mode::Open(number));
+    }
+    Ok(if parsed.has("churn") { Mode::Churn } else { Mode::Closed })
+}
+
+/// Of several addresses behind a name the first one that takes a connection; where none does the load says why.
+fn reached(endpoints: &[Endpoint]) -> Endpoint {
+    let first = endpoints[0];
+    if endpoints.len() == 1 || first.transport().kind() == Kind::Datagram {
+        return first;
+    }
+    let takes = |endpoint: &&Endpoint| crate::client::connect(&[**endpoint]).is_ok();
+    endpoints.iter().find(takes).copied().unwrap_or(first)
+}
+
+/// One line on a terminal, written over each second.
+struct Line {
+    terminal: bool,
+}
+
+impl Line {
+    fn away(&self) {
+        if self.terminal {
+            // Progress that cannot be shown is not missed.
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+impl Watch for Line {
+    fn tick(&mut self, progress: &Progress) {
+        if !self.terminal {
+            return;
+        }
+        let Progress { phase, elapsed, open, requests, rate, latency: [p50, p99], troubles } =
+            *progress;
+        let mut text =
+            format!("{phase} {:.0} s, {} open", elapsed.as_secs_f64(), thousands(open as u64));
+        // Writing to a String cannot fail.
+        if requests > 0 {
+            let rate = thousands(rate as u64);
+            let _ = write!(text, ", {rate}/s, p50 {}, p99 {}", Nanos(p50), Nanos(p99));
+        }
+        if troubles > 0 {
+            let _ = write!(text, ", {} errors", thousands(troubles));
+        }
+        let _ = write!(io::stderr(), "\r\x1b[K{text}");
+    }
+}
+
+/// What was measured, for people.
+struct Shown<'r> {
+    load: &'r Load,
+    outcome: &'r Outcome,
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { load, outcome } = self;
+        writeln!(f, "{}", sentence(load))?;
+        writeln!(f)?;
+        if outcome.requests > 0 {
+            self.latencies(f)?;
+        } else {
+            writeln!(f, "no answer to measure")?;
+        }
+        writeln!(f)?;
+        let wall = outcome.wall.as_secs_f64();
+        let per_second = thousands(outcome.rate().round() as u64);
+        let what = if load.mode == Mode::Churn { "connections" } else { "requests" };
+        write!(f, "{what:<12}{} in {wall:.2} s, {per_second}/s", thousands(outcome.requests))?;
+        if let Mode::Open(rate) = load.mode {
+            write!(f, " of {} planned", thousands(rate.round() as u64))?;
+        }
+        writeln!(f, "{}", if outcome.stopped { ", ended early" } else { "" })?;
+        let [sent, received] = outcome.bytes.map(|bytes| {
+            let rate = bytes as f64 / wall.max(1e-9);
+            format!("{} ({}/s)", Size(bytes), Size(rate as u64))
+        });
+        writeln!(f, "bytes       {sent} sent, {received} received, each one compared")?;
+        let bound = if outcome.busiest > Outcome::BOUND {
+            "  GENERATOR-BOUND: more --threads, or another machine, would show more of the server"
+        } else {
+            ""
+        };
+        let threads = if load.threads == 1 { "its thread" } else { "its busiest thread" };
+        writeln!(f, "generator   {threads} {:.0} % of a core{bound}", 100.0 * outcome.busiest)?;
+        let errors = troubles(&outcome.errors()).unwrap_or_else(|| "none".to_owned());
+        writeln!(f, "errors      {errors}")?;
+        self.beside(f)?;
+        writeln!(f, "machine     {}", machine_line())
+    }
+}
+
+impl Shown<'_> {
+    /// Latencies, and how many requests were slower than each.
+    fn latencies(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Outcome { latency, uncorrected, .. } = self.outcome;
+        let open = uncorrected.is_some();
+        let name = if open { "corrected" } else { "latency" };
+        write!(f, "{:<10}{name:>12}{:>12}", "", "slower")?;
+        writeln!(f, "{}", if open { " uncorrected      slower" } else { "" })?;
+        for (name, quantile) in
+            [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)]
+        {
+            write!(f, "{name:<10}")?;
+            for histogram in [Some(latency), uncorrected.as_ref()].into_iter().flatten() {
+                let (value, slower) = at(histogram, quantile);
+                write!(f, "{:>12}{:>12}", Nanos(value).to_string(), thousands(slower))?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+
+    /// What is no error and still worth a line.
+    fn beside(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Outcome { late, unreachable, unsent, .. } = *self.outcome;
+        for (name, n, what) in [
+            ("unsent", unsent, "due, and never sent: every connection waited for an answer"),
+            ("late", late, "answers after their time-out, or twice"),
+            ("unreachable", unreachable, "ICMP errors: nobody listens there"),
+        ] {
+            if n > 0 {
+                writeln!(f, "{name:<12}{} ({what})", thousands(n))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A quantile and how many values are above it.
+fn at(histogram: &Histogram, quantile: f64) -> (u64, u64) {
+    let count = histogram.count();
+    let not_slower = ((quantile * count as f64).ceil() as u64).min(count);
+    (histogram.quantile(quantile), count - not_slower)
+}
+
+/// `closed loop: 100 connections, 64 bytes a message, tcp 127.0.0.1:8080`
+fn sentence(load: &Load) -> String {
+    let many = |n: usize, what: &str| match n {
+        1 => format!("1 {what}"),
+        n => format!("{} {what}s", thousands(n as u64)),
+    };
+    let mode = match load.mode {
+        Mode::Closed => "closed loop".to_owned(),
+        Mode::Pipeline(depth) => format!("{depth} in flight per connection"),
+        Mode::Open(rate) => format!("open loop, {} a second", thousands(rate.round() as u64)),
+        Mode::Churn => "connect, one message, close".to_owned(),
+    };
+    let flows = match load.server.transport().kind() {
+        Kind::Stream => many(load.connections, "connection"),
+        Kind::Datagram => many(load.connections, "socket"),
+    };
+    let mut text = format!("{mode}: {flows}");
+    // Writing to a String cannot fail.
+    for (n, what) in [(load.idle, "idle"), (load.slow, "slow")] {
+        if n > 0 {
+            let _ = write!(text, " and {} {what}", thousands(n as u64));
+        }
+    }
+    let bytes = many(load.size, "byte");
+    let _ = write!(text, ", {bytes} a message, {}, {}", many(load.threads, "thread"), load.server);
+    text
+}
+
+fn machine_line() -> String {
+    let environment = machine::environment();
+    let of = |name| match environment.get(name) {
+        Some(Value::Text(text)) => text.clone(),
+        Some(other) => other.to_string(),
+        None => "?".to_owned(),
+    };
+    let allowed: Vec<_> = allowed().iter().map(usize::to_string).collect();
+    format!("Linux {}, {}, may run on core {}", of("kernel"), of("cpu"), allowed.join(","))
+}
+
+/// The cores that the generator may run on.
+fn allowed() -> Vec<usize> {
+    sys::sched_getaffinity().unwrap_or_default()
+}
+
+fn json(load: &Load, outcome: &Outcome, checked: &Checked<'_>) -> Value {
+    let count = |n: usize| Value::from(n as u64);
+    let nanos = |time: Duration| Value::from(time.as_nanos() as u64);
+    let cores: Vec<u64> = allowed().into_iter().map(|core| core as u64).collect();
+    let mut environment = machine::environment();
+    if let Value::Object(members) = &mut environment {
+        members.push(("allowed_cores".to_owned(), cores.into()));
+    }
+    let rate = if let Mode::Open(rate) = load.mode { Some(rate) } else { None };
+    let by_time = load.count.is_none().then_some(load.duration);
+    let limits = checked.iter().map(|(limit, (seen, fails))| {
+        Value::object([
+            ("limit", limit.text().into()),
+            ("seen", seen.to_string().into()),
+            ("fails", (*fails).into()),
+        ])
+    });
+    Value::object([
+        ("waitcopy", env!("CARGO_PKG_VERSION").into()),
+        ("environment", environment),
+        (
+            "load",
+            Value::object([
+                ("server", load.server.to_string().into()),
+                ("mode", load.mode.name().into()),
+                ("depth", count(load.mode.depth())),
+                ("rate", rate.into()),
+                ("connections", count(load.connections)),
+                ("idle", count(load.idle)),
+                ("slow", count(load.slow)),
+                ("payload_bytes", count(load.size)),
+                ("threads", count(load.threads)),
+                ("duration_ns", by_time.map(nanos).into()),
+                ("count", load.count.into()),
+                ("warm_up_ns", nanos(load.warm_up())),
+                ("ramp_ns", nanos(load.ramp)),
+                ("timeout_ns", nanos(load.timeout)),
+            ]),
+        ),
+        ("result", outcome.to_json()),
+        ("limits", Value::List(limits.collect())),
+    ])
+}
+
+/// `1,234,567`.
+fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
