@@ -88,6 +88,9 @@ fuzz: ## a million cases for each property of the parsers (CASES=), some minutes
 bench: ## paired measurements beside Python's socketserver, 5 minutes (ARGS='-- pool threads reuseport fork idle')
 	$(call with,python3) cargo bench --locked --bench paired $(ARGS)
 
+bench-load: ## what the load generator costs beside a minimal one in C, 2 minutes (ARGS='-- --rounds 8 --requests 200000')
+	$(call with) cargo bench --locked --bench load $(ARGS)
+
 bench-remote: ## the remote beside OpenSSH and paramiko, 4 minutes (ARGS='-- put get connect exec --rounds 8 --size 512M --record FILE')
 	$(call with,ssh sshd paramiko) cargo bench --locked --bench remote $(ARGS)
 
@@ -110,4 +113,4 @@ $(BIN):
 	@$(MAKE) --no-print-directory build
 
 FORCE:
-.PHONY: help deps build run claims figures run-remote can-trace client test test-all fuzz bench bench-remote lint clean install FORCE
+.PHONY: help deps build run claims figures run-remote can-trace client test test-all fuzz bench bench-load bench-remote lint clean install FORCE

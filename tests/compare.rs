@@ -1,73 +1,16 @@
-//! The main job and the load generator: honest about what they see.
+//! The main job: honest about what it sees.
 
 mod support;
 
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
-use support::{PATIENCE, TESTED_MODELS, WAITCOPY, serve, watchdog};
-use waitcopy::client::load::{self, Load, Outcome};
+use support::{PATIENCE, TESTED_MODELS, WAITCOPY, watchdog};
 use waitcopy::json::Value;
 use waitcopy::model::CATALOGUE;
-use waitcopy::net::Endpoint;
-
-fn drive(server: &support::Server, connections: usize, size: usize) -> Outcome {
-    let load = Load {
-        connections,
-        size,
-        // A message of megabytes may take that long on a busy machine.
-        duration: Duration::from_millis(if size > 1 << 20 { 2000 } else { 200 }),
-        ..Load::new(Endpoint::Tcp(server.address))
-    };
-    load::run(&load, &mut ()).unwrap()
-}
 
 #[test]
 fn every_model_has_its_tests() {
     assert_eq!(CATALOGUE.each_ref().map(|model| model.name), TESTED_MODELS);
-}
-
-#[test]
-fn a_wrong_byte_is_seen() {
-    watchdog(PATIENCE, || {
-        // It answers as it was asked: in lower case.
-        let outcome = drive(&serve("epoll").args(&["--service", "echo"]).start(), 3, 64);
-        assert_eq!((outcome.wrong, outcome.requests), (3, 0));
-        assert!(!outcome.sound());
-    });
-}
-
-#[test]
-fn a_dead_server_and_a_silent_one_are_seen() {
-    watchdog(PATIENCE, || {
-        let server = serve("epoll").args(&["--max-connections", "2"]).start();
-        let outcome = drive(&server, 3, 64);
-        assert_eq!((outcome.dead, outcome.wrong), (1, 0));
-        assert!(!outcome.sound());
-        let outcome = drive(&serve("poll").args(&["--service", "discard"]).start(), 2, 64);
-        assert_eq!((outcome.unserved, outcome.requests), (2, 0));
-        assert!(!outcome.sound());
-    });
-}
-
-#[test]
-fn long_messages_are_driven_whole() {
-    watchdog(PATIENCE, || {
-        // More than any socket buffer takes at once: both ends stall and go on.
-        let outcome = drive(&serve("epoll-et").start(), 2, 8 << 20);
-        assert!(outcome.sound(), "{outcome:?}");
-        let outcome = drive(&serve("select").start(), 2, 100_000);
-        assert!(outcome.sound(), "{outcome:?}");
-    });
-}
-
-#[test]
-fn blocking_serves_one_and_says_how_many_wait() {
-    watchdog(PATIENCE, || {
-        let outcome = drive(&serve("blocking").start(), 5, 64);
-        assert!(outcome.sound());
-        assert_eq!(outcome.unserved, 4);
-    });
 }
 
 #[test]

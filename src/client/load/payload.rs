@@ -226,7 +226,8 @@ mod tests {
             prop_assert!(!payload.answers(flow, start, &doubled[..size]));
             prop_assert!(!payload.answers(flow, start, &changed));
             prop_assert!(!payload.answers(flow + 1, start, &right), "another flow's");
-            prop_assert!(!payload.answers(flow, Place { message: 1, offset: 0 }, &right));
+            let second = Place { message: 1, offset: 0 };
+            prop_assert!(!payload.answers(flow, second, &right), "another message's");
         }
     }
 }
