@@ -8,10 +8,8 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
-use std::time::Duration;
 use support::{PATIENCE, WAITCOPY, assert_refused, many_descriptors, serve, skip, until, watchdog};
 use waitcopy::json::Value;
-use waitcopy::lab::Server;
 
 /// `waitcopy load ADDR WORDS...`
 fn load(address: impl ToString, words: &str) -> Command {
@@ -83,11 +81,8 @@ fn runs_are_merged_by_their_buckets() {
                 let [Value::Count(value), Value::Count(n)] = pair[..] else { panic!("{bucket}") };
                 *buckets.entry(value).or_insert(0) += n;
             }
-            assert_eq!(
-                Some(buckets.values().sum::<u64>() % 1000),
-                report.count("load.count").map(|n| if n == 300 { 300 } else { 0 })
-            );
         }
+        // One histogram of both: its quantiles are counted off, never averaged.
         assert_eq!(buckets.values().sum::<u64>(), 1_000);
     });
 }
@@ -163,10 +158,9 @@ fn unix_sockets_and_datagrams_are_driven_too() {
             server.kill().unwrap();
             server.wait().unwrap();
         }
-        let server = Server::start("poll", false, None).unwrap();
-        let waitcopy::net::Endpoint::Tcp(address) = server.endpoint() else { panic!() };
-        ends(load(address, "-n 100 -s 1"), 0);
-        ends(load(address, "-n 20 -s 300000 -c 2 --pipeline 3"), 0);
+        let server = serve("poll").start();
+        ends(load(server.address, "-n 100 -s 1"), 0);
+        ends(load(server.address, "-n 20 -s 300000 -c 2 --pipeline 3"), 0);
     });
 }
 
@@ -288,7 +282,7 @@ fn a_terminal_has_one_line_that_is_taken_away() {
         let server = serve("epoll").start();
         let terminal = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/terminal.py");
         let mut command = Command::new("python3");
-        command.args([terminal, "never asked", "", "--", WAITCOPY, "load"]);
+        command.args([terminal, "measuring", "", "--", WAITCOPY, "load"]);
         command.args([&server.address.to_string(), "-d", "2100ms", "--warm-up", "1ms", "-c", "2"]);
         let (text, _) = ends(command, 0);
         assert!(text.contains("\r\x1b[Kmeasuring 1 s, 2 open, "), "{text:?}");

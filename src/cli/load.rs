@@ -292,7 +292,7 @@ fn sentence(load: &Load) -> String {
     };
     let mode = match load.mode {
         Mode::Closed => "closed loop".to_owned(),
-        Mode::Pipeline(depth) => format!("{depth} in flight per connection"),
+        Mode::Pipeline(depth) => format!("pipeline of {depth}"),
         Mode::Open(rate) => format!("open loop, {} a second", thousands(rate.round() as u64)),
         Mode::Churn => "connect, one message, close".to_owned(),
     };

@@ -94,7 +94,11 @@ impl<'l> Datagrams<'l> {
             }
             Err(error) if again(&error) => true,
             // Refused twice, or no memory for it: lost, as on the way.
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused || no_room(&error) => false,
+            Err(error)
+                if error.kind() == ErrorKind::ConnectionRefused || sys::no_buffers(&error) =>
+            {
+                false
+            }
             other => other.map(|_| false).during("send", self.load.server)?,
         };
         if stalled != mailbox.stalled {
@@ -174,7 +178,11 @@ impl Flows for Datagrams<'_> {
             let Some(number) = self.numbers.next() else { break };
             let socket = match self.opener.open()? {
                 Opened::Done(socket) | Opened::Begun(socket) => socket,
-                Opened::Later => return Err(later(self.load)),
+                // Unix datagram sockets connect at once, or not at all.
+                Opened::Later => {
+                    let error = ErrorKind::WouldBlock.into();
+                    return Err(Failure::new("connect", self.load.server, error));
+                }
             };
             let place = self.boxes.len();
             desk.epoll
@@ -227,12 +235,4 @@ impl Flows for Datagrams<'_> {
 /// Whether an ICMP error came up, about something sent earlier.
 fn refused(result: &io::Result<usize>) -> bool {
     result.as_ref().is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
-}
-
-fn no_room(error: &io::Error) -> bool {
-    sys::no_buffers(error)
-}
-
-fn later(load: &Load) -> Failure {
-    Failure::new("connect", load.server, ErrorKind::WouldBlock.into())
 }

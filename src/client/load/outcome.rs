@@ -215,3 +215,39 @@ pub(super) fn merged<'h>(each: impl Iterator<Item = &'h Histogram>) -> Result<Hi
     each.for_each(|one| all.merge(one));
     Ok(all)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Outcome, Part, Score};
+    use crate::client::load::{Load, Mode};
+    use crate::net::{Endpoint, Transport};
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    proptest! {
+        #[test]
+        fn the_threads_together_have_the_quantiles_of_hdrhistogram(
+            values in prop::collection::vec((2..40_u32).prop_flat_map(|s| 1..1_u64 << s), 1..300),
+            threads in 1..5_usize,
+        ) {
+            let server = Endpoint::resolve(Transport::Tcp, "127.0.0.1:1").unwrap()[0];
+            let load = Load { mode: Mode::Open(1.0), ..Load::new(server) };
+            let scores: Vec<_> = (0..threads).map(|_| Arc::new(Score::new(&load).unwrap())).collect();
+            let mut oracle = hdrhistogram::Histogram::<u64>::new_with_bounds(1, 1 << 40, 3).unwrap();
+            for (at, value) in values.iter().enumerate() {
+                scores[at % threads].latency.record(*value);
+                scores[at % threads].uncorrected.as_ref().unwrap().record(*value);
+                oracle.record(*value).unwrap();
+            }
+            let outcome = Outcome::of(&vec![Part::default(); threads], &scores).unwrap();
+            prop_assert_eq!(outcome.requests, values.len() as u64);
+            // The oracle knows the maximum only to three digits.
+            let max = values.iter().copied().max().unwrap();
+            for histogram in [&outcome.latency, outcome.uncorrected.as_ref().unwrap()] {
+                for q in [0.5, 0.9, 0.99, 0.999, 1.0] {
+                    prop_assert_eq!(histogram.quantile(q), oracle.value_at_quantile(q).min(max));
+                }
+            }
+        }
+    }
+}

@@ -250,9 +250,8 @@ impl<'c> Pace<'c> {
             Some(_) => self.common.spent(),
             None => now >= self.end && self.due().is_none_or(|due| due >= self.end),
         };
-        if all_sent && state.in_flight == 0 {
-            self.end_measure(now, now);
-        } else if now >= self.end.saturating_add(self.patience) {
+        let too_late = now >= self.end.saturating_add(self.patience);
+        if too_late || (all_sent && state.in_flight == 0) {
             self.end_measure(now, now);
         } else if (all_sent || !state.free) && now >= self.last.saturating_add(self.patience) {
             // Nobody answers any more: the silence is no part of what was measured, if anything was.
