@@ -108,7 +108,7 @@ pub(super) struct State {
 }
 
 /// How long first answers may still come in the drain after the last one: who has not been served by then will not be.
-const SILENCE: u64 = 100_000_000;
+const SILENCE: u64 = 250_000_000;
 
 /// One thread's clockwork. Moments are nanoseconds of the monotonic clock.
 #[derive(Debug)]

@@ -137,13 +137,16 @@ impl Payload {
     }
 }
 
-/// A number in 16 letters, the most mixed ones first.
+/// A number in 16 letters, the most mixed ones first: its nibbles spread to bytes, eight at a time.
 fn head(mixed: u64, first: u8) -> [u8; HEAD] {
-    let mut letters = [0; HEAD];
-    for (at, letter) in letters.iter_mut().enumerate() {
-        *letter = first + (mixed >> (60 - 4 * at) & 15) as u8;
-    }
-    letters
+    let spread = |half: u64| {
+        let half = (half | half << 16) & 0x0000_ffff_0000_ffff;
+        let half = (half | half << 8) & 0x00ff_00ff_00ff_00ff;
+        let half = (half | half << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+        half + u64::from(first) * 0x0101_0101_0101_0101
+    };
+    let both = u128::from(spread(mixed >> 32)) << 64 | u128::from(spread(mixed & 0xffff_ffff));
+    both.to_be_bytes()
 }
 
 /// The inverse of an odd number modulo 2^64, by Newton's method: each round doubles the right bits.
