@@ -72,7 +72,8 @@ fn share(common: &Common<'_>, number: usize, watch: &mut dyn Watch) -> Result<Pa
     let load = common.load;
     let epoll = sys::epoll_create1().during("epoll_create1", "")?;
     epoll.add(common.stop, Interest::READ, STOP).during("epoll_ctl", "stop")?;
-    if let Mode::Open(_) = load.mode {
+    let planned = matches!(load.mode, Mode::Open(_));
+    if planned {
         // Planned sends leave at their time, and not with the next timer's. Without it they are 50 us late.
         let _ = sys::set_timer_slack(Duration::from_nanos(1));
     }
@@ -88,10 +89,15 @@ fn share(common: &Common<'_>, number: usize, watch: &mut dyn Watch) -> Result<Pa
         scratch: vec![0; BUFFER],
     };
     let ticker = (number == 0).then(|| Ticker::new(now()));
-    match load.server.transport().kind() {
+    let part = match load.server.transport().kind() {
         Kind::Stream => Loop { flows: Streams::new(load, number), desk, ticker, watch }.run(),
         Kind::Datagram => Loop { flows: Datagrams::new(load, number), desk, ticker, watch }.run(),
+    };
+    if planned {
+        // The thread may be the caller's own.
+        let _ = sys::set_timer_slack(Duration::ZERO);
     }
+    part
 }
 
 struct Loop<'c, 'w, F> {
