@@ -107,7 +107,8 @@ fn every_command_explains_itself() {
     watchdog(PATIENCE, || {
         let overview = printed(&["--help"]);
         let commands = [
-            "serve", "client", "compare", "draw", "inspect", "claims", "remote", "models", "doctor",
+            "serve", "client", "load", "compare", "draw", "inspect", "claims", "remote", "models",
+            "doctor",
         ];
         for command in commands {
             let usage = format!("waitcopy {command} ");

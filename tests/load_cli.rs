@@ -303,7 +303,7 @@ fn the_soft_limit_is_raised_and_a_hard_one_is_said() {
         let (text, _) = ends(limited("40:400", "-c 200 -n 400"), 0);
         assert!(text.contains("errors      none"), "{text}");
         let said =
-            "217 descriptors are needed, and this process may have 100 (RLIMIT_NOFILE, hard limit)";
+            "218 descriptors are needed, and this process may have 100 (RLIMIT_NOFILE, hard limit)";
         assert_refused(&mut limited("40:100", "-c 150 --idle 50 -n 1"), 78, said);
     });
 }

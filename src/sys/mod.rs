@@ -38,6 +38,7 @@ mod sockopt;
 pub mod ssh;
 #[cfg(feature = "remote")]
 mod termios;
+mod timerfd;
 mod usage;
 #[cfg(feature = "remote")]
 mod zero;
@@ -59,9 +60,7 @@ pub use mmap::Shared;
 pub use passwd::{Passwd, getpwuid, getuid};
 pub use poll::{PollFd, poll, ppoll};
 pub use probe::{io_uring_setup, uname_release};
-pub use process::{
-    die_with_parent, end_with_parent, getppid, gettid, kill, run_on, set_timer_slack,
-};
+pub use process::{die_with_parent, end_with_parent, getppid, gettid, kill, run_on};
 pub use published::Published;
 pub use random::getrandom;
 pub use rlimit::{Limit, getrlimit, setrlimit};
@@ -82,6 +81,7 @@ pub use sockopt::{
 };
 #[cfg(feature = "remote")]
 pub use termios::{Termios, tcgetattr, tcsetattr, window_size};
+pub use timerfd::{timerfd_create, timerfd_settime};
 pub use usage::{Usage, Who, getrusage, wait4};
 #[cfg(feature = "remote")]
 pub use zero::zero;

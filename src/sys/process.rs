@@ -59,14 +59,3 @@ pub fn run_on(command: &mut Command, core: usize) -> &mut Command {
     // allocates nothing.
     unsafe { command.pre_exec(move || super::sched_setaffinity(0, core)) }
 }
-
-/// How late the kernel may end the calling thread's waits, to end several at once (prctl(2), `PR_SET_TIMERSLACK`); zero gives back
-/// what the thread began with, which is 50 us where nobody said otherwise.
-///
-/// # Errors
-/// None for the calling thread.
-pub fn set_timer_slack(slack: std::time::Duration) -> io::Result<()> {
-    let nanos = libc::c_ulong::try_from(slack.as_nanos()).unwrap_or(libc::c_ulong::MAX);
-    // SAFETY: the call touches no memory of ours.
-    check(unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, nanos) }).map(drop)
-}

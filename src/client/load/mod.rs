@@ -128,7 +128,7 @@ impl Load {
     /// Descriptors that the load needs.
     #[must_use]
     pub fn descriptors(&self) -> u64 {
-        (self.connections + self.idle + self.slow + self.threads) as u64 + OWN_DESCRIPTORS
+        (self.connections + self.idle + self.slow + 2 * self.threads) as u64 + OWN_DESCRIPTORS
     }
 
     /// Whether it makes sense.

@@ -7,9 +7,10 @@ use super::payload::Payload;
 use super::streams::Streams;
 use super::{Mode, Progress, Watch, nanos, now};
 use crate::failure::{During, Failure};
-use crate::sys::{self, Clock, Epoll, EpollEvent, Interest, Kind, PollFd};
+use crate::sys::{self, Clock, Epoll, EpollEvent, Interest, Kind};
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use std::time::Duration;
 const BUFFER: usize = 64 << 10;
 /// The stop's token; flows have their places.
 const STOP: u64 = u64::MAX;
+/// The timer's.
+const TIMER: u64 = u64::MAX - 1;
 /// Nothing waits longer than this for an event: another thread may have given up.
 const LONGEST: u64 = 1_000_000_000;
 
@@ -72,11 +75,7 @@ fn share(common: &Common<'_>, number: usize, watch: &mut dyn Watch) -> Result<Pa
     let load = common.load;
     let epoll = sys::epoll_create1().during("epoll_create1", "")?;
     epoll.add(common.stop, Interest::READ, STOP).during("epoll_ctl", "stop")?;
-    let planned = matches!(load.mode, Mode::Open(_));
-    if planned {
-        // Planned sends leave at their time, and not with the next timer's. Without it they are 50 us late.
-        let _ = sys::set_timer_slack(Duration::from_nanos(1));
-    }
+    let timer = Timer::new(&epoll)?;
     let desk = Desk {
         pace: Pace::new(common, number, now()),
         score: &common.scores[number],
@@ -89,20 +88,45 @@ fn share(common: &Common<'_>, number: usize, watch: &mut dyn Watch) -> Result<Pa
         scratch: vec![0; BUFFER],
     };
     let ticker = (number == 0).then(|| Ticker::new(now()));
-    let part = match load.server.transport().kind() {
-        Kind::Stream => Loop { flows: Streams::new(load, number), desk, ticker, watch }.run(),
-        Kind::Datagram => Loop { flows: Datagrams::new(load, number), desk, ticker, watch }.run(),
-    };
-    if planned {
-        // The thread may be the caller's own.
-        let _ = sys::set_timer_slack(Duration::ZERO);
+    match load.server.transport().kind() {
+        Kind::Stream => {
+            Loop { flows: Streams::new(load, number), desk, timer, ticker, watch }.run()
+        }
+        Kind::Datagram => {
+            Loop { flows: Datagrams::new(load, number), desk, timer, ticker, watch }.run()
+        }
     }
-    part
+}
+
+/// The next moment at which something is to be done, as a descriptor in the epoll set. A time-out of each wait would be a timer of the
+/// kernel set up and taken down each time, and of whole milliseconds: too coarse for planned sends.
+struct Timer {
+    descriptor: OwnedFd,
+    moment: u64,
+}
+
+impl Timer {
+    fn new(epoll: &Epoll) -> Result<Self, Failure> {
+        let descriptor = sys::timerfd_create().during("timerfd_create", "")?;
+        epoll.add(&descriptor, Interest::READ, TIMER).during("epoll_ctl", "timer")?;
+        Ok(Self { descriptor, moment: 0 })
+    }
+
+    /// Wakes the next wait at that moment, or before: one that is set and earlier stays, and costs a look around.
+    fn set(&mut self, now: u64, moment: u64) -> Result<(), Failure> {
+        if self.moment > now && self.moment <= moment {
+            return Ok(());
+        }
+        self.moment = moment;
+        let moment = Duration::from_nanos(moment);
+        sys::timerfd_settime(&self.descriptor, moment).during("timerfd_settime", "")
+    }
 }
 
 struct Loop<'c, 'w, F> {
     flows: F,
     desk: Desk<'c>,
+    timer: Timer,
     /// The first thread's.
     ticker: Option<Ticker>,
     watch: &'w mut dyn Watch,
@@ -202,26 +226,21 @@ impl<F: Flows> Loop<'_, '_, F> {
     /// Waits for events until a moment, and handles them.
     fn wait(&mut self, now: u64, moment: u64) -> Result<(), Failure> {
         let tick = self.ticker.as_ref().map_or(u64::MAX, |ticker| ticker.next);
-        let left = moment.min(tick).saturating_sub(now).min(LONGEST);
-        let mut timeout = Duration::from_nanos(left);
-        if matches!(self.desk.pace.common.load.mode, Mode::Open(_)) && left > 0 {
-            // epoll_wait(2) counts milliseconds: too coarse for planned sends.
-            let mut set = [PollFd::new(&self.desk.epoll, true, false)];
-            match sys::ppoll(&mut set, Some(timeout)) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(0) => return Ok(()),
-                other => drop(other.during("ppoll", "load")?),
-            }
-            timeout = Duration::ZERO;
-        }
+        let moment = moment.min(tick).min(now + LONGEST);
+        let timeout = if moment > now {
+            self.timer.set(now, moment)?;
+            None
+        } else {
+            Some(Duration::ZERO)
+        };
         let mut events = [EpollEvent::EMPTY; 256];
-        let ready = match self.desk.epoll.epoll_wait(&mut events, Some(timeout)) {
+        let ready = match self.desk.epoll.epoll_wait(&mut events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
             other => other.during("epoll_wait", "load")?,
         };
         for event in &events[..ready] {
-            // The stop has been seen by waking up.
-            if event.token() != STOP {
+            // The stop and the timer have been seen by waking up.
+            if event.token() < TIMER {
                 self.flows.attend(&mut self.desk, *event)?;
             }
         }
