@@ -224,16 +224,6 @@ fn blocking_serves_one_and_the_others_are_told() {
 }
 
 #[test]
-fn a_full_backlog_does_not_stall_the_start() {
-    watchdog(PATIENCE, || {
-        let server = serve("blocking").args(&["--backlog", "1"]).start();
-        let load = Load { timeout: Duration::from_millis(300), ..counted(server.address, 50) };
-        let outcome = run(&Load { connections: 40, ..load });
-        assert!(outcome.sound() && outcome.unserved == 39, "{outcome:?}");
-    });
-}
-
-#[test]
 fn a_count_is_exact_in_every_mode() {
     watchdog(PATIENCE, || {
         let modes = [Mode::Closed, Mode::Pipeline(7), Mode::Open(20_000.0), Mode::Churn];
@@ -403,25 +393,4 @@ fn connections_come_one_after_the_other_in_a_ramp() {
         // The fourth is due after three quarters of it, 450 ms; the server may have been late for the first.
         assert!(last - first >= Duration::from_millis(200), "{accepted:?}");
     });
-}
-
-#[test]
-fn a_load_without_sense_is_refused() {
-    let server = Endpoint::Tcp(SocketAddr::from(([127, 0, 0, 1], 1)));
-    let usual = Load::new(server);
-    for load in [
-        Load { connections: 0, ..usual },
-        Load { size: 0, ..usual },
-        Load { count: Some(0), ..usual },
-        Load { duration: Duration::ZERO, ..usual },
-        Load { threads: 0, ..usual },
-        Load { threads: 2, ..usual },
-        Load { mode: Mode::Pipeline(0), ..usual },
-        Load { mode: Mode::Open(0.0), ..usual },
-        Load { mode: Mode::Open(f64::NAN), ..usual },
-        Load { mode: Mode::Open(-1.0), ..usual },
-    ] {
-        let failure = load::run(&load, &mut ()).unwrap_err().to_string();
-        assert!(failure.starts_with("load: "), "{failure}");
-    }
 }

@@ -3,13 +3,19 @@
 mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
+use std::time::Duration;
 use support::{PATIENCE, WAITCOPY, assert_refused, many_descriptors, serve, skip, until, watchdog};
+use waitcopy::client::{
+    self,
+    load::{Load, Mode},
+};
 use waitcopy::json::Value;
+use waitcopy::net::Endpoint;
 
 /// `waitcopy load ADDR WORDS...`
 fn load(address: impl ToString, words: &str) -> Command {
@@ -346,4 +352,35 @@ fcntl.ioctl(s, 0x8914, struct.pack(\"16sh\", b\"lo\", 65))' || exit 90
         assert!(output.status.success(), "{text}\n{said}");
         assert_eq!(text.matches("errors      none").count(), 2, "{text}");
     });
+}
+
+#[test]
+fn a_full_backlog_does_not_stall_the_start() {
+    watchdog(PATIENCE, || {
+        let server = serve("blocking").args(&["--backlog", "1"]).start();
+        let report = report(load(server.address, "-c 40 -n 50 --timeout 300ms --json"), 1);
+        assert_eq!(report.count("result.errors.unserved"), Some(39), "{report}");
+        assert!(report.count("result.requests").unwrap() > 0, "{report}");
+    });
+}
+
+#[test]
+fn a_load_without_sense_is_refused() {
+    let server = Endpoint::Tcp(SocketAddr::from(([127, 0, 0, 1], 1)));
+    let usual = Load::new(server);
+    for load in [
+        Load { connections: 0, ..usual },
+        Load { size: 0, ..usual },
+        Load { count: Some(0), ..usual },
+        Load { duration: Duration::ZERO, ..usual },
+        Load { threads: 0, ..usual },
+        Load { threads: 2, ..usual },
+        Load { mode: Mode::Pipeline(0), ..usual },
+        Load { mode: Mode::Open(0.0), ..usual },
+        Load { mode: Mode::Open(f64::NAN), ..usual },
+        Load { mode: Mode::Open(-1.0), ..usual },
+    ] {
+        let failure = client::load::run(&load, &mut ()).unwrap_err().to_string();
+        assert!(failure.starts_with("load: "), "{failure}");
+    }
 }
