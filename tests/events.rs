@@ -105,6 +105,7 @@ for_each_model! {
             [
                 "waitcopy", "model", "endpoint", "service", "buffer", "recorded", "counts", "usage",
                 "method", "calls", "again", "phases", "wall_ns", "partition_ns", "observer_ns_per_request",
+                "calibrated_copy_ns",
             ]
         );
     }
