@@ -2,71 +2,229 @@
 
 use super::serve::find_model;
 use super::{Exit, Parsed, print};
+use crate::failure::During;
 use crate::json::Value;
-use crate::lab::compare::{self, Plan, Table};
-use crate::lab::machine;
-use crate::model::CATALOGUE;
-use crate::phase::Nanos;
+use crate::lab::compare::{self, About, Comparison, Look, Plan, Point, Step, Table};
+use crate::lab::{machine, page};
+use crate::model::{CATALOGUE, Model};
+use crate::sys::{self, Clock, Limit};
+use std::fs::File;
+use std::io::{self, IsTerminal, Seek, Write};
 use std::time::Duration;
 
 pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
-    let plan = plan(parsed)?;
-    // Before the generator is pinned: then it would see one core.
-    let environment = machine::environment();
-    let progress = super::Progress::new();
-    let cells = compare::run(&plan, |step| progress.say(step));
-    progress.clear();
-    let cells = cells.map_err(Exit::failed)?;
+    // Before anything is measured: a path that cannot be written is told at once.
+    let page = parsed.value("html").map(Page::open).transpose()?;
+    let comparison = match parsed.value("from") {
+        Some(file) => read(parsed, file)?,
+        None => measure(parsed)?,
+    };
     if parsed.has("json") {
-        let result = Value::object([
-            ("waitcopy", env!("CARGO_PKG_VERSION").into()),
-            ("environment", environment),
-            ("generator_core", plan.cores.map(|[core, _]| core as u64).into()),
-            ("server_core", plan.cores.map(|[_, core]| core as u64).into()),
-            ("size", (plan.size as u64).into()),
-            ("duration_ns", (plan.duration.as_nanos() as u64).into()),
-            ("cells", Value::List(cells.iter().map(compare::Cell::to_json).collect())),
-        ]);
-        print(format_args!("{result:#}\n"))?;
+        print(format_args!("{:#}\n", comparison.to_json()))?;
     } else {
-        let pinned = match plan.cores {
-            Some([generator, server]) => {
-                format!("clients on core {generator}, server on core {server}")
-            }
-            None => "clients and server share one core".to_owned(),
-        };
-        print(format_args!(
-            "{}\n{} bytes a message, one in flight per client, {} a measurement; each byte checked\n\
-             {}; {pinned}; rates: recorder off; calls, EAGAIN, time: recorder on\n",
-            Table(&cells),
-            plan.size,
-            Nanos(plan.duration.as_nanos() as u64),
-            machine::described(&environment),
-        ))?;
+        print(Table { comparison: &comparison, look: look() })?;
     }
-    let broken: Vec<_> = cells.iter().filter(|cell| !cell.sound()).map(|cell| cell.model).collect();
-    if broken.is_empty() {
-        Ok(())
-    } else {
-        Err(Exit::failed(format!("wrong or missing replies from: {}", broken.join(", "))))
+    if let Some(page) = page {
+        page.write(&page::render(&comparison, &[]))?;
+    }
+    match comparison.broken().as_slice() {
+        [] => Ok(()),
+        broken => {
+            Err(Exit::failed(format!("wrong or missing replies from: {}", broken.join(", "))))
+        }
     }
 }
 
-fn plan(parsed: &Parsed) -> Result<Plan, Exit> {
-    let names = parsed.texts().map_err(Exit::usage)?;
-    let models = if names.is_empty() {
-        CATALOGUE.iter().collect()
-    } else {
-        names.into_iter().map(find_model).collect::<Result<_, _>>()?
+fn measure(parsed: &Parsed) -> Result<Comparison, Exit> {
+    let plan = plan(parsed)?;
+    raise_descriptors()?;
+    let about = About {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        command: command(),
+        began: sys::clock_gettime(Clock::Realtime).as_secs(),
+        // Before the generator is pinned: then it would see one core.
+        environment: machine::environment(),
+        cores: plan.cores.map(|cores| cores.map(|core| core as u64)),
+        size: plan.size as u64,
+        duration_ns: plan.duration.as_nanos() as u64,
+        recorded_ns: plan.recorded().as_nanos() as u64,
+        repeats: plan.repeats as u64,
     };
-    let counts = parsed.value("connections").unwrap_or("1,32");
-    let connections: Option<Vec<usize>> =
-        counts.split(',').map(|n| n.parse().ok().filter(|&n| n > 0)).collect();
-    let connections = connections.ok_or_else(|| {
-        Exit::usage(format!("--connections {counts}: whole numbers with commas expected, 1,32"))
-    })?;
+    let terminal = io::stderr().is_terminal();
+    // Progress that cannot be shown is not missed.
+    let _ = writeln!(io::stderr(), "{}", forecast(&plan));
+    let cells = compare::run(&plan, |step| show(step, terminal));
+    if terminal {
+        let _ = write!(io::stderr(), "\r\x1b[K");
+    }
+    Ok(Comparison { about, cells })
+}
+
+/// `11 models at 6 points, 66 measurements: about 2 min 40 s`.
+fn forecast(plan: &Plan) -> String {
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let all = plan.visits().count();
+    format!(
+        "{} at {}, {}: about {}",
+        count(plan.models.len(), "model"),
+        count(plan.points.len(), "point"),
+        count(all, "measurement"),
+        rough(compare::takes(plan))
+    )
+}
+
+/// On a terminal one line is written over.
+fn show(step: &Step, terminal: bool) {
+    let Step { number, of, visit, left } = step;
+    let (begin, end) = if terminal { ("\r\x1b[K", "") } else { ("", "\n") };
+    let round =
+        if visit.round == 0 { String::new() } else { format!(", round {}", visit.round + 1) };
+    let _ = write!(
+        io::stderr(),
+        "{begin}{number} of {of}: {} under {}{round} ({} left){end}",
+        visit.model.name,
+        visit.point,
+        rough(*left)
+    );
+}
+
+/// A time to the second.
+fn rough(time: Duration) -> String {
+    let seconds = time.as_secs_f64().round() as u64;
+    match (seconds / 60, seconds % 60) {
+        (0, s) => format!("{s} s"),
+        (m, s) => format!("{m} min {s} s"),
+    }
+}
+
+/// As many connections as this process may have at all; the servers inherit it.
+fn raise_descriptors() -> Result<(), Exit> {
+    let limit = sys::getrlimit().during("getrlimit", "RLIMIT_NOFILE")?;
+    // 1,048,576 is what the kernel allows at most unless told otherwise; a hard limit may be infinite.
+    let soft = limit.hard.min(1 << 20).max(limit.soft);
+    Ok(sys::setrlimit(Limit { soft, ..limit }).during("setrlimit", "RLIMIT_NOFILE")?)
+}
+
+/// A comparison that `--json` has written.
+fn read(parsed: &Parsed, file: &str) -> Result<Comparison, Exit> {
+    const MEASURING: [&str; 6] = ["connections", "idle", "repeat", "duration", "size", "quick"];
+    if let Some(flag) = MEASURING.into_iter().find(|flag| parsed.has(flag)) {
+        return Err(Exit::usage(format!("--{flag} measures, and --from reads what was measured")));
+    }
+    if !parsed.operands.is_empty() {
+        return Err(Exit::usage("--from reads what was measured: it takes no models"));
+    }
+    let text = std::fs::read_to_string(file).during("read", file)?;
+    let value = Value::parse(&text).and_then(|value| Comparison::from_json(&value));
+    value.map_err(|why| Exit::failed(format!("{file}: {why}")))
+}
+
+fn plan(parsed: &Parsed) -> Result<Plan, Exit> {
+    let mut plan = Plan::new(models(parsed)?);
+    let quick = parsed.has("quick");
+    let busy = counts(parsed, "connections", if quick { "1,10,100" } else { "1,10,100,1000" })?;
+    let idle = match parsed.value("idle") {
+        Some("none") => Vec::new(),
+        _ => counts(parsed, "idle", if quick { "1000" } else { "1000,10000" })?,
+    };
+    let busy = busy.into_iter().map(Point::busy);
+    plan.points = busy.chain(idle.into_iter().map(Point::among)).collect();
+    if quick {
+        plan.duration = Duration::from_millis(500);
+    }
     let duration = parsed.duration("duration").map_err(Exit::usage)?;
-    let size = parsed.number("size", 1).map_err(Exit::usage)?.unwrap_or(64);
-    let duration = duration.unwrap_or(Duration::from_millis(1500));
-    Ok(Plan { models, connections, duration, size, cores: compare::two_cores() })
+    plan.duration = duration.unwrap_or(plan.duration);
+    plan.size = parsed.number("size", 1).map_err(Exit::usage)?.unwrap_or(plan.size);
+    plan.repeats = parsed.number("repeat", 1).map_err(Exit::usage)?.unwrap_or(1);
+    if plan.repeats > 1000 {
+        return Err(Exit::usage(format!("--repeat {}: at most 1000", plan.repeats)));
+    }
+    Ok(plan)
+}
+
+/// The models that were named, each once, in the order of the catalogue.
+fn models(parsed: &Parsed) -> Result<Vec<&'static Model>, Exit> {
+    let names = parsed.texts().map_err(Exit::usage)?;
+    let named: Vec<&Model> = names.into_iter().map(find_model).collect::<Result<_, _>>()?;
+    let wanted = |model: &&Model| named.is_empty() || named.iter().any(|n| n.name == model.name);
+    Ok(CATALOGUE.iter().filter(wanted).collect())
+}
+
+/// Whole numbers from 1 on, each once, smallest first.
+fn counts(parsed: &Parsed, name: &str, default: &str) -> Result<Vec<usize>, Exit> {
+    /// More are more than the ports of all addresses of loopback that are used.
+    const MOST: usize = 1_000_000;
+    let text = parsed.value(name).unwrap_or(default);
+    let list: Option<Vec<usize>> =
+        text.split(',').map(|n| n.parse().ok().filter(|n| (1..=MOST).contains(n))).collect();
+    let none = if name == "idle" { ", or none" } else { "" };
+    let mut list = list.ok_or_else(|| {
+        Exit::usage(format!(
+            "--{name} {text}: whole numbers from 1 to {MOST} with commas are expected, {default}{none}"
+        ))
+    })?;
+    list.sort_unstable();
+    list.dedup();
+    Ok(list)
+}
+
+/// The command as it can be typed again.
+fn command() -> String {
+    let plain = |word: &str| {
+        let safe = |c: char| c.is_ascii_alphanumeric() || "-_./,:=@%+".contains(c);
+        !word.is_empty() && word.chars().all(safe)
+    };
+    let quoted = |word: String| {
+        if plain(&word) { word } else { format!("'{}'", word.replace('\'', "'\\''")) }
+    };
+    let words = std::env::args_os().skip(1).map(|word| quoted(word.to_string_lossy().into_owned()));
+    std::iter::once("waitcopy".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
+}
+
+/// The terminal's width; 100 columns where there is none. Block elements where the locale says UTF-8.
+fn look() -> Look {
+    let width = sys::window_size(io::stdout()).map_or(0, |(columns, _)| usize::from(columns));
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(std::env::var_os);
+    let locale = locale.map(|value| value.to_string_lossy().to_lowercase()).find(|v| !v.is_empty());
+    let unicode = locale.is_some_and(|name| name.contains("utf-8") || name.contains("utf8"));
+    Look { width: if width == 0 { 100 } else { width }, unicode }
+}
+
+/// The file of `--html`, opened before anything is measured and written when all is.
+struct Page {
+    path: String,
+    file: File,
+    /// It was not there before: a run that fails takes it away again.
+    new: bool,
+}
+
+impl Page {
+    fn open(path: &str) -> Result<Self, Exit> {
+        let new = !std::path::Path::new(path).exists();
+        // What stands in it stays until there is something better.
+        let file = File::options().write(true).create(true).truncate(false).open(path);
+        Ok(Self { path: path.to_owned(), file: file.during("open", path)?, new })
+    }
+
+    fn write(mut self, text: &str) -> Result<(), Exit> {
+        let path = self.path.clone();
+        // A pipe or a device has no length.
+        if self.file.metadata().during("fstat", &path)?.is_file() {
+            self.file.set_len(0).during("ftruncate", &path)?;
+            self.file.rewind().during("lseek", &path)?;
+        }
+        self.file.write_all(text.as_bytes()).during("write", &path)?;
+        self.new = false;
+        let shown = std::fs::canonicalize(&path).map_or(path, |path| path.display().to_string());
+        let _ = writeln!(io::stderr(), "page: {shown}");
+        Ok(())
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        if self.new {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
 }

@@ -136,15 +136,32 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         name: "compare",
         usage: "[MODEL...] [OPTIONS]",
-        about: "run models as real servers under real clients, and print one table",
+        about: "run models as real servers under real clients: one table, one page",
         operands: usize::MAX,
         flags: &[&[
-            option("connections", "N,N", "how many clients, each count in turn [1,32]"),
+            option("connections", "N,N", "how many clients, each count in turn [1,10,100,1000]"),
+            option(
+                "idle",
+                "N,N",
+                "silent clients beside 10 busy ones, each count in turn, or none [1000,10000]",
+            ),
+            option("repeat", "N", "rounds; figures are their medians [1]"),
             option("duration", "DURATION", "of each measurement of the rate [1.5s]"),
             option("size", "BYTES", "of each message [64]"),
+            switch(
+                "quick",
+                "the short form: --connections 1,10,100 --idle 1000 --duration 500ms, where not said otherwise",
+            ),
+            option(
+                "html",
+                "FILE",
+                "leave a page with charts and all figures; it needs no other file",
+            ),
+            option("from", "FILE", "measure nothing: show what --json has written to FILE"),
             JSON,
         ]],
-        notes: "Rates are measured with the recorder off, calls and phases in a shorter second pass with it on.",
+        notes: "Rates, latencies and CPU are measured with the recorder off; calls, EAGAINs, context switches and phases in a\n\
+                shorter second pass with it on. Servers and clients have a core each, where there are two.",
         verbs: &[],
     },
     Command {

@@ -1,5 +1,6 @@
 //! What a server's process and the children that it has now have used.
 
+use super::procfs;
 use crate::client::load::Watch;
 use crate::sys;
 use std::io;
@@ -39,12 +40,11 @@ impl Watch for Family {
     }
 }
 
-/// CPU time of a process and of the children that it has now: they serve under fork, prefork and reuseport.
+/// CPU time of a process and of the children that it has now.
 fn cpu_time(process: u32) -> io::Result<Duration> {
-    let path = format!("/proc/{process}/task/{process}/children");
-    let children = std::fs::read_to_string(path).unwrap_or_default();
-    let children = children.split_ascii_whitespace().filter_map(|number| number.parse().ok());
+    let members = procfs::members(process);
     // One that ends meanwhile is missed.
-    let children = children.map(|child| sys::process_cpu_time(child).unwrap_or_default());
+    let children =
+        members[1..].iter().map(|&child| sys::process_cpu_time(child).unwrap_or_default());
     Ok(sys::process_cpu_time(process)? + children.sum::<Duration>())
 }

@@ -8,6 +8,8 @@ mod family;
 pub mod inspect;
 pub mod kernel;
 pub mod machine;
+pub mod page;
+pub mod procfs;
 #[cfg(feature = "remote")]
 pub mod sshd;
 pub mod svg;

@@ -39,4 +39,4 @@ pub use recorder::Recorder;
 pub use report::{Report, Subject};
 pub use stamp::Primed;
 pub use tally::{Count, Part, Tally};
-pub use units::{Nanos, Size};
+pub use units::{Nanos, Size, Utc};

@@ -45,9 +45,39 @@ impl fmt::Display for Size {
     }
 }
 
+/// Seconds since 1970, printed as `2026-11-25 10:11Z`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Utc(pub u64);
+
+impl fmt::Display for Utc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (days, rest) = (self.0 / 86_400, self.0 % 86_400);
+        // From days to a date: H. Hinnant, "chrono-compatible low-level date algorithms", civil_from_days.
+        let shifted = days + 719_468;
+        let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+        let year_of_era =
+            (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let shifted_month = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+        let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+        let year = year_of_era + era * 400 + u64::from(month <= 2);
+        write!(f, "{year}-{month:02}-{day:02} {:02}:{:02}Z", rest / 3_600, rest / 60 % 60)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Nanos;
+    use super::{Nanos, Utc};
+
+    #[test]
+    fn times_are_dates() {
+        let time = |seconds| Utc(seconds).to_string();
+        assert_eq!(time(0), "1970-01-01 00:00Z");
+        assert_eq!(time(951_782_400), "2000-02-29 00:00Z");
+        assert_eq!(time(1_764_065_460), "2025-11-25 10:11Z");
+        assert_eq!(time(u64::from(u32::MAX)), "2106-02-07 06:28Z");
+    }
 
     #[test]
     fn each_unit_rolls_over_without_a_fifth_digit() {

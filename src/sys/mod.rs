@@ -36,7 +36,6 @@ mod socket;
 mod sockopt;
 #[cfg(feature = "remote")]
 pub mod ssh;
-#[cfg(feature = "remote")]
 mod termios;
 mod timerfd;
 mod usage;
@@ -79,7 +78,6 @@ pub use sockopt::{
     set_receive_buffer, set_receive_timeout, set_reuse_address, set_reuse_port, set_send_buffer,
     set_send_timeout, set_timestamps, socket_memory, take_error,
 };
-#[cfg(feature = "remote")]
 pub use termios::{Termios, tcgetattr, tcsetattr, window_size};
 pub use timerfd::{timerfd_create, timerfd_settime};
 pub use usage::{Usage, Who, getrusage, wait4};

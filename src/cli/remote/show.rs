@@ -1,6 +1,7 @@
 //! How names, sizes, times and permissions are shown to a person.
 
 use crate::json::Value;
+use crate::phase::Utc;
 use crate::remote::base64::{self, Padding};
 use crate::remote::sftp::{Attributes, FileKind};
 use std::fmt;
@@ -89,18 +90,7 @@ pub(super) fn kind(attributes: &Attributes) -> &'static str {
 
 /// Seconds since 1970 as `2026-11-25 10:11Z`: UTC, since the server's time zone is not told.
 pub(super) fn time(seconds: u32) -> String {
-    let (days, rest) = (i64::from(seconds / 86_400), seconds % 86_400);
-    // From days to a date: H. Hinnant, "chrono-compatible low-level date algorithms", civil_from_days.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!("{year}-{month:02}-{day:02} {:02}:{:02}Z", rest / 3_600, rest / 60 % 60)
+    Utc(seconds.into()).to_string()
 }
 
 /// Attributes in JSON; what the server does not tell is null.
@@ -119,7 +109,7 @@ pub(super) fn attributes(of: &Attributes) -> Vec<(&'static str, Value)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Shown, Size, json, permissions, time};
+    use super::{Shown, Size, json, permissions};
     use crate::remote::sftp::Attributes;
 
     #[test]
@@ -148,14 +138,6 @@ mod tests {
 
     fn permissions_of(attributes: Attributes) -> String {
         permissions(&attributes)
-    }
-
-    #[test]
-    fn times_are_dates() {
-        assert_eq!(time(0), "1970-01-01 00:00Z");
-        assert_eq!(time(951_782_400), "2000-02-29 00:00Z");
-        assert_eq!(time(1_764_065_460), "2025-11-25 10:11Z");
-        assert_eq!(time(u32::MAX), "2106-02-07 06:28Z");
     }
 
     #[test]

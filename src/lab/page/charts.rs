@@ -1,0 +1,151 @@
+//! The sections with charts.
+
+use super::bars;
+use super::ends;
+use super::lines::Series;
+use crate::lab::compare::{Comparison, ENOUGH, Figure, PARTS, Point};
+use crate::lab::svg::{Escaped, Svg};
+use crate::model::find;
+use crate::phase::Waits;
+use std::fmt::Write as _;
+
+/// Models that are drawn in one chart: more lines than these cannot be followed.
+const LINES: usize = 7;
+
+/// Models that belong together, and what they have in common.
+struct Family<'c> {
+    title: &'static str,
+    models: Vec<&'c str>,
+}
+
+/// Those that block in a receive, and those that wait or ask for all clients at once; large families in equal parts.
+fn families(comparison: &Comparison) -> Vec<Family<'_>> {
+    let in_call = |model: &&str| find(model).is_some_and(|model| model.waits == Waits::InCall);
+    let (blocking, others): (Vec<_>, Vec<_>) = comparison.models().into_iter().partition(in_call);
+    let both = [
+        ("Blocking calls: a flow of control for each client", blocking),
+        ("One flow for many clients", others),
+    ];
+    let mut families = Vec::new();
+    for (title, models) in both {
+        let charts = models.len().div_ceil(LINES).max(1);
+        for part in models.chunks(models.len().div_ceil(charts).max(1)) {
+            families.push(Family { title, models: part.to_vec() });
+        }
+    }
+    families
+}
+
+/// Rate, latency and CPU against busy connections.
+pub(super) fn busy(page: &mut String, comparison: &Comparison) {
+    *page += "<section id=\"busy\">\n<h2>Busy connections</h2>\n\
+              <p>Every client sends its next message as soon as it has its reply. Coloured lines are the models of the row; the others lie under them in grey, \
+              to hold rows beside each other. A bar at a line's last point: the line <a href=\"#ends\">ends</a> there.</p>\n";
+    let charts = [
+        (Figure::Rate, "Requests per second", "more is better"),
+        (Figure::P99, "Latency, 99th percentile", "less is better"),
+        (Figure::Cpu, "Server CPU per request", "less is better"),
+    ];
+    for (i, family) in families(comparison).iter().enumerate() {
+        let _ = writeln!(page, "<h3>{}</h3>\n<div class=\"grid row\">", family.title);
+        for (figure, title, sense) in charts {
+            let series = Series { comparison, figure, idle: false };
+            chart(page, &series, family, &format!("{}-busy-{i}", figure.key()), title, sense);
+        }
+        *page += "</div>\n";
+    }
+    *page += "</section>\n";
+}
+
+/// What silent connections cost: time and memory.
+pub(super) fn idle(page: &mut String, comparison: &Comparison) {
+    *page += "<section id=\"idle\">\n<h2>Idle connections</h2>\n";
+    let held = comparison.points().into_iter().filter(|point| point.held() >= ENOUGH);
+    let most = held.max_by_key(|point| point.held());
+    if comparison.points().iter().all(|point| point.idle == 0) {
+        *page += "<p>Not measured (<code>--idle none</code>).</p>\n";
+    } else {
+        *page += "<p>A few busy clients among many who say nothing. A model that looks at every connection each turn pays for the silent ones with every request; \
+                  one whose set lives in the kernel does not.</p>\n";
+    }
+    *page += "<div class=\"grid row\">\n";
+    for (i, family) in families(comparison).iter().enumerate() {
+        let series = Series { comparison, figure: Figure::Cpu, idle: true };
+        let id = format!("{}-idle-{i}", Figure::Cpu.key());
+        chart(page, &series, family, &id, "Server CPU per request", family.title);
+    }
+    if let Some((point, svg)) =
+        most.and_then(|point| Some((point, bars::memory(comparison, point)?)))
+    {
+        let dots =
+            comparison.at(point).filter(|c| c.value(Figure::PerConnection).is_some()).count();
+        let caption = format!(
+            "Growth of the server's memory (PSS, its children's with it) under {point}. Socket buffers and page tables of the kernel are not in it."
+        );
+        figure(page, "memory", dots, "Memory per connection", &svg, &caption);
+    }
+    *page += "</div>\n</section>\n";
+}
+
+/// The partition of time at each point.
+pub(super) fn time(page: &mut String, comparison: &Comparison) {
+    *page += "<section id=\"time\">\n<h2>Where the time goes</h2>\n\
+              <p>The wall time of all flows of a server, from its start to its end, in the pass with the recorder on. A flow with nothing to do waits: workers without a \
+              client, threads of idle clients. For models that block in the receive, the kernel's stamp divides that call into wait and copy.</p>\n<ul class=\"key\">\n";
+    let shown = |part: &str| {
+        comparison.cells.iter().any(|cell| cell.share(part).is_some_and(|share| share > 0.0))
+    };
+    for part in PARTS.into_iter().filter(|part| shown(part)) {
+        let _ = writeln!(page, "<li><i class=\"k-{part}\"></i>{part}</li>");
+    }
+    *page += "</ul>\n<div class=\"grid row\">\n";
+    for point in comparison.points() {
+        let drawn = comparison.at(point).filter(|cell| cell.end.is_none()).count();
+        let id = format!("time-{}-{}", point.connections, point.idle);
+        figure(page, &id, drawn, &point.to_string(), &bars::time(comparison, point), "");
+    }
+    *page += "</div>\n</section>\n";
+}
+
+fn chart(
+    page: &mut String,
+    series: &Series<'_>,
+    family: &Family<'_>,
+    id: &str,
+    title: &str,
+    sense: &str,
+) {
+    let label = format!(
+        "{title}, {}: {}",
+        if series.idle { "idle connections" } else { "busy connections" },
+        family.models.join(", ")
+    );
+    let Some(svg) = series.chart(&family.models, &label) else { return };
+    let points = series.points();
+    let missing = family.models.iter().filter_map(|model| {
+        let cell =
+            points.iter().find_map(|&p: &Point| series.comparison.cell(model, p)?.end.clone());
+        (series.count(&[model]) == 0).then(|| {
+            format!("{model} ({})", cell.map_or("not measured", |end| ends::short(end.kind)))
+        })
+    });
+    let missing: Vec<_> = missing.collect();
+    let mut caption = sense.to_owned();
+    if !missing.is_empty() {
+        let _ = write!(caption, ". No line: {}", missing.join(", "));
+    }
+    figure(page, id, series.count(&family.models), title, &svg, &caption);
+}
+
+fn figure(page: &mut String, id: &str, points: usize, title: &str, svg: &Svg, caption: &str) {
+    let _ = write!(
+        page,
+        "<figure id=\"chart-{id}\" data-points=\"{points}\">\n<b>{}</b>\n{}",
+        Escaped(title),
+        svg.inline()
+    );
+    if !caption.is_empty() {
+        let _ = writeln!(page, "<figcaption>{}</figcaption>", Escaped(caption));
+    }
+    *page += "</figure>\n";
+}
