@@ -55,7 +55,7 @@ fn parse_ticks(stat: &str) -> Option<Ticks> {
 }
 
 /// The share of user mode between two readings, 0 to 1. `None` where ticks are too coarse to say: each process that ran is
-/// wrong by up to one, so there must be [`TICKS`] for each.
+/// wrong by up to one, so there must be [`TICKS`] for each; and a mode with none at all took less than a tick, not nothing.
 #[must_use]
 pub fn user_share(before: &[Ticks], after: &[Ticks]) -> Option<f64> {
     let spent = before.iter().zip(after).map(|(before, after)| Ticks {
@@ -67,11 +67,12 @@ pub fn user_share(before: &[Ticks], after: &[Ticks]) -> Option<f64> {
         (n + 1, Ticks { user: all.user + one.user, system: all.system + one.system })
     });
     let sum = all.user + all.system;
-    (n > 0 && sum >= TICKS * n).then(|| all.user as f64 / sum as f64)
+    (n > 0 && sum >= TICKS * n && all.user > 0 && all.system > 0)
+        .then(|| all.user as f64 / sum as f64)
 }
 
 /// How many ticks a process must have run for its split to be told.
-pub const TICKS: u64 = 20;
+pub const TICKS: u64 = 40;
 
 /// Memory of some processes together, in KiB.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -138,11 +139,12 @@ mod tests {
     #[test]
     fn the_split_is_told_only_where_ticks_are_fine_enough() {
         let of = |user, system| Ticks { user, system };
-        assert_eq!(user_share(&[of(1, 1)], &[of(6, 16)]), Some(0.25));
-        assert_eq!(user_share(&[of(0, 0)], &[of(5, 14)]), None);
+        assert_eq!(user_share(&[of(1, 1)], &[of(11, 31)]), Some(0.25));
+        assert_eq!(user_share(&[of(0, 0)], &[of(10, 29)]), None);
+        assert_eq!(user_share(&[of(0, 0)], &[of(0, 90)]), None);
         // Idle workers do not dilute it; two that ran need twice as much.
-        assert_eq!(user_share(&[of(0, 0), of(3, 3)], &[of(5, 15), of(3, 3)]), Some(0.25));
-        assert_eq!(user_share(&[of(0, 0), of(0, 0)], &[of(5, 15), of(0, 1)]), None);
+        assert_eq!(user_share(&[of(0, 0), of(3, 3)], &[of(10, 30), of(3, 3)]), Some(0.25));
+        assert_eq!(user_share(&[of(0, 0), of(0, 0)], &[of(10, 30), of(0, 1)]), None);
         assert_eq!(user_share(&[], &[]), None);
     }
 

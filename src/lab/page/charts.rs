@@ -3,7 +3,7 @@
 use super::bars;
 use super::ends;
 use super::lines::Series;
-use crate::lab::compare::{Comparison, ENOUGH, Figure, PARTS, Point};
+use crate::lab::compare::{Comparison, Figure, PARTS, Point};
 use crate::lab::svg::{Escaped, Svg};
 use crate::model::find;
 use crate::phase::Waits;
@@ -15,6 +15,7 @@ const LINES: usize = 7;
 /// Models that belong together, and what they have in common.
 struct Family<'c> {
     title: &'static str,
+    short: &'static str,
     models: Vec<&'c str>,
 }
 
@@ -22,15 +23,14 @@ struct Family<'c> {
 fn families(comparison: &Comparison) -> Vec<Family<'_>> {
     let in_call = |model: &&str| find(model).is_some_and(|model| model.waits == Waits::InCall);
     let (blocking, others): (Vec<_>, Vec<_>) = comparison.models().into_iter().partition(in_call);
-    let both = [
-        ("Blocking calls: a flow of control for each client", blocking),
-        ("One flow for many clients", others),
-    ];
     let mut families = Vec::new();
-    for (title, models) in both {
+    for (title, short, models) in [
+        ("Blocking calls: a flow of control for each client", "blocking calls", blocking),
+        ("One flow for many clients", "one flow for many", others),
+    ] {
         let charts = models.len().div_ceil(LINES).max(1);
         for part in models.chunks(models.len().div_ceil(charts).max(1)) {
-            families.push(Family { title, models: part.to_vec() });
+            families.push(Family { title, short, models: part.to_vec() });
         }
     }
     families
@@ -60,8 +60,11 @@ pub(super) fn busy(page: &mut String, comparison: &Comparison) {
 /// What silent connections cost: time and memory.
 pub(super) fn idle(page: &mut String, comparison: &Comparison) {
     *page += "<section id=\"idle\">\n<h2>Idle connections</h2>\n";
-    let held = comparison.points().into_iter().filter(|point| point.held() >= ENOUGH);
-    let most = held.max_by_key(|point| point.held());
+    // Where most models have a figure, and of those where most clients are held.
+    let told = |point: Point| {
+        comparison.at(point).filter(|cell| cell.value(Figure::PerConnection).is_some()).count()
+    };
+    let most = comparison.points().into_iter().max_by_key(|&point| (told(point), point.held()));
     if comparison.points().iter().all(|point| point.idle == 0) {
         *page += "<p>Not measured (<code>--idle none</code>).</p>\n";
     } else {
@@ -72,13 +75,13 @@ pub(super) fn idle(page: &mut String, comparison: &Comparison) {
     for (i, family) in families(comparison).iter().enumerate() {
         let series = Series { comparison, figure: Figure::Cpu, idle: true };
         let id = format!("{}-idle-{i}", Figure::Cpu.key());
-        chart(page, &series, family, &id, "Server CPU per request", family.title);
+        let title = format!("Server CPU per request: {}", family.short);
+        chart(page, &series, family, &id, &title, "less is better");
     }
     if let Some((point, svg)) =
         most.and_then(|point| Some((point, bars::memory(comparison, point)?)))
     {
-        let dots =
-            comparison.at(point).filter(|c| c.value(Figure::PerConnection).is_some()).count();
+        let dots = told(point);
         let caption = format!(
             "Growth of the server's memory (PSS, its children's with it) under {point}. Socket buffers and page tables of the kernel are not in it."
         );

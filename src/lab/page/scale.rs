@@ -52,7 +52,7 @@ fn exactly(step: f64, decade: i32) -> f64 {
     if decade < 0 { step / power } else { step * power }
 }
 
-/// The values at which a range has its ticks: each 1, 2 and 5, or where these are too many, each decade.
+/// The values at which a range has its ticks: each 1, 2 and 5; where these are too many each 1 and 3, or each decade.
 #[must_use]
 pub(super) fn ticks([low, high]: [f64; 2]) -> Vec<f64> {
     let decades = (low.log10().floor() as i32)..=(high.log10().ceil() as i32);
@@ -61,8 +61,9 @@ pub(super) fn ticks([low, high]: [f64; 2]) -> Vec<f64> {
             decades.clone().flat_map(|decade| steps.iter().map(move |&step| exactly(step, decade)));
         all.filter(|tick| (low * 0.9999..=high * 1.0001).contains(tick)).collect::<Vec<_>>()
     };
-    let fine = within(&[1.0, 2.0, 5.0]);
-    if fine.len() <= 7 { fine } else { within(&[1.0]) }
+    let few = |ticks: &Vec<f64>| ticks.len() <= 7;
+    let fine = Some(within(&[1.0, 2.0, 5.0])).filter(few);
+    fine.or_else(|| Some(within(&[1.0, 3.0])).filter(few)).unwrap_or_else(|| within(&[1.0]))
 }
 
 /// Moves labels apart: each `(wanted, height)` gets a centre, in the order of what was wanted, within `top` and `bottom` where
@@ -103,6 +104,7 @@ mod tests {
     #[test]
     fn ticks_are_few_and_within() {
         assert_eq!(ticks([5_000.0, 200_000.0]), [5e3, 1e4, 2e4, 5e4, 1e5, 2e5]);
+        assert_eq!(ticks([2_000.0, 500_000.0]), [3e3, 1e4, 3e4, 1e5, 3e5]);
         assert_eq!(ticks([1.0, 1e6]), [1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6]);
     }
 
