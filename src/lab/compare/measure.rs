@@ -50,7 +50,8 @@ pub(super) fn unreachable(model: &Model, point: Point) -> Result<Option<End>, St
         return Ok(None);
     }
     let outside = Grouped((held - served) as u64);
-    let rest = if connects { "would wait unserved" } else { "could not even connect" };
+    let rest =
+        if connects { "would wait unserved" } else { "would wait, more than the backlog takes" };
     let reason =
         format!("{} at a time: {outside} of {} {rest}", serves(served), Grouped(held as u64));
     Ok(Some(End { kind: kind_of(served), reason }))
@@ -288,7 +289,10 @@ mod tests {
         assert!(reason.ends_with("at a time: 1 of 65 would wait unserved"), "{reason}");
         let (kind, reason) = of("blocking", Point::busy(3000)).unwrap();
         assert_eq!(kind, Kind::OneAtATime);
-        assert!(reason.ends_with("2,999 of 3,000 could not even connect"), "{reason}");
+        assert!(
+            reason.ends_with("2,999 of 3,000 would wait, more than the backlog takes"),
+            "{reason}"
+        );
         assert_eq!(of("epoll", Point::busy(1 << 40)).unwrap().0, Kind::Descriptors);
     }
 }

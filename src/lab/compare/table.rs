@@ -83,7 +83,7 @@ impl Table<'_> {
 
     fn row(&self, f: &mut fmt::Formatter<'_>, cell: &Cell, best: f64) -> fmt::Result {
         if let Some(end) = &cell.end {
-            return writeln!(f, "{}", self.wrapped(&cell.model, &format!("ends: {}", end.reason)));
+            return writeln!(f, "{}", self.beside(&cell.model, &format!("ends: {}", end.reason)));
         }
         let mut line = format!("{:<NAME$}", cell.model);
         for (column, _, width) in self.columns() {
@@ -98,20 +98,25 @@ impl Table<'_> {
         writeln!(f, "{}", line.trim_end())?;
         if cell.errors() > 0 {
             let said = format!("! {} replies wrong or missing, or connections lost", cell.errors());
-            writeln!(f, "{}", self.wrapped("", &said))?;
+            writeln!(f, "{}", self.beside("", &said))?;
         }
         Ok(())
     }
 
-    /// A sentence beside a name, broken at words where the line is full.
-    fn wrapped(&self, name: &str, text: &str) -> String {
-        let mut lines = format!("{name:<NAME$} ");
+    /// A sentence beside a name.
+    fn beside(&self, name: &str, text: &str) -> String {
+        self.wrapped(&format!("{name:<NAME$} "), text, NAME + 1)
+    }
+
+    /// A sentence, broken at words where the line is full; what follows is indented.
+    fn wrapped(&self, before: &str, text: &str, indent: usize) -> String {
+        let mut lines = before.to_owned();
         let mut used = lines.chars().count();
         for (i, word) in text.split(' ').enumerate() {
             let more = word.chars().count() + usize::from(i > 0);
             if i > 0 && used + more > self.look.width {
-                let _ = write!(lines, "\n{:1$}", "", NAME + 1);
-                used = NAME + 1;
+                let _ = write!(lines, "\n{:indent$}", "");
+                used = indent;
             } else if i > 0 {
                 lines.push(' ');
             }
@@ -140,7 +145,7 @@ impl Table<'_> {
             ),
         ];
         for line in lines {
-            writeln!(f, "{}", self.wrapped("", &line).trim_start())?;
+            writeln!(f, "{}", self.wrapped("", &line, 0))?;
         }
         let bound = self.comparison.bound();
         if bound > 0 {
@@ -148,7 +153,7 @@ impl Table<'_> {
                 "GENERATOR-BOUND in {bound} of {} cells: the clients took over {BOUND:.0} % of a core, so rates there are theirs; compare CPU/req.",
                 self.comparison.cells.iter().filter(|cell| cell.end.is_none()).count()
             );
-            writeln!(f, "{}", self.wrapped("", &said).trim_start())?;
+            writeln!(f, "{}", self.wrapped("", &said, 0))?;
         }
         Ok(())
     }
