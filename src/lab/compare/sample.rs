@@ -109,7 +109,7 @@ pub struct Recorded {
     pub calls: Vec<(String, u64)>,
     /// How many of them said `EAGAIN`.
     pub again: Vec<(String, u64)>,
-    /// Calls that a model makes per request, per turn or in vain: [`steady_calls`].
+    /// Calls that a model makes per request, per turn or in vain, without those of coming and going.
     pub steady_calls: u64,
     /// Where the wall time of all flows went, in nanoseconds; the parts sum up to it.
     pub partition_ns: Vec<(String, u64)>,
