@@ -88,9 +88,9 @@ fn show(step: &Step, terminal: bool) {
     );
 }
 
-/// A time to the second.
+/// A time to the second; never none.
 fn rough(time: Duration) -> String {
-    let seconds = time.as_secs_f64().round() as u64;
+    let seconds = (time.as_secs_f64().round() as u64).max(1);
     match (seconds / 60, seconds % 60) {
         (0, s) => format!("{s} s"),
         (m, s) => format!("{m} min {s} s"),
