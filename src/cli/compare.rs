@@ -4,17 +4,22 @@ use super::serve::find_model;
 use super::{Exit, Parsed, print};
 use crate::failure::During;
 use crate::json::Value;
+use crate::lab::claims::{self, Finding};
 use crate::lab::compare::{self, About, Comparison, Look, Plan, Point, Step, Table};
+use crate::lab::page::Section;
 use crate::lab::{machine, page};
 use crate::model::{CATALOGUE, Model};
 use crate::sys::{self, Clock, Limit};
 use std::fs::File;
-use std::io::{self, IsTerminal, Seek, Write};
+use std::io::{self, Seek, Write};
 use std::time::Duration;
 
 pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
     // Before anything is measured: a path that cannot be written is told at once.
     let page = parsed.value("html").map(Page::open).transpose()?;
+    if parsed.has("claims") && page.is_none() {
+        return Err(Exit::usage("--claims is a section of the page: --html FILE"));
+    }
     let comparison = match parsed.value("from") {
         Some(file) => read(parsed, file)?,
         None => measure(parsed)?,
@@ -25,7 +30,8 @@ pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
         print(Table { comparison: &comparison, look: look() })?;
     }
     if let Some(page) = page {
-        page.write(&page::render(&comparison, &[]))?;
+        let sections = if parsed.has("claims") { vec![claims(parsed)?] } else { vec![] };
+        page.write(&page::render(&comparison, &sections))?;
     }
     match comparison.broken().as_slice() {
         [] => Ok(()),
@@ -50,14 +56,43 @@ fn measure(parsed: &Parsed) -> Result<Comparison, Exit> {
         recorded_ns: plan.recorded().as_nanos() as u64,
         repeats: plan.repeats as u64,
     };
-    let terminal = io::stderr().is_terminal();
     // Progress that cannot be shown is not missed.
     let _ = writeln!(io::stderr(), "{}", forecast(&plan));
-    let cells = compare::run(&plan, |step| show(step, terminal));
-    if terminal {
-        let _ = write!(io::stderr(), "\r\x1b[K");
-    }
+    let progress = super::Progress::new();
+    let cells = compare::run(&plan, |step| progress.say(&told(step)));
+    progress.clear();
     Ok(Comparison { about, cells })
+}
+
+/// The notes' claims as a section of the page; shortly measured where all is.
+fn claims(parsed: &Parsed) -> Result<Section, Exit> {
+    let (ms, rounds) = if parsed.has("quick") { (100, 3) } else { (300, 6) };
+    let duration = Duration::from_millis(ms);
+    let plan = claims::Plan { duration, rounds, cores: compare::two_cores() };
+    let progress = super::Progress::new();
+    let evidence =
+        claims::evidence::measure(&plan, |step| progress.say(&format!("claims: {step}")));
+    progress.clear();
+    let evidence = evidence.map_err(Exit::failed)?;
+    let claims = claims::judge(&evidence).into_iter().map(|Finding { claim, judgement }| {
+        let figures = judgement.figures.iter().map(|figure| format!("{}: {figure}", figure.what));
+        let source = claim.source.map(|source| format!(" Source: {source}.")).unwrap_or_default();
+        page::Claim {
+            claim: claim.words.to_owned(),
+            translation: claim.translation.to_owned(),
+            figures: figures.collect::<Vec<_>>().join("; "),
+            verdict: judgement.verdict.name().to_owned(),
+            condition: format!("{}.{source}", judgement.because),
+        }
+    });
+    Ok(Section {
+        id: "claims",
+        title: "The notes' claims".to_owned(),
+        intro: format!(
+            "What the lecture notes say, in their words, and what this machine says to it: {ms} ms a measurement, {rounds} paired rounds."
+        ),
+        claims: claims.collect(),
+    })
 }
 
 /// `11 models at 6 points, 66 measurements: about 2 min 40 s`.
@@ -73,19 +108,13 @@ fn forecast(plan: &Plan) -> String {
     )
 }
 
-/// On a terminal one line is written over.
-fn show(step: &Step, terminal: bool) {
+/// `3 of 44: select under 1 client, round 2 (40 s left)`.
+fn told(step: &Step) -> String {
     let Step { number, of, visit, left } = step;
-    let (begin, end) = if terminal { ("\r\x1b[K", "") } else { ("", "\n") };
     let round =
         if visit.round == 0 { String::new() } else { format!(", round {}", visit.round + 1) };
-    let _ = write!(
-        io::stderr(),
-        "{begin}{number} of {of}: {} under {}{round} ({} left){end}",
-        visit.model.name,
-        visit.point,
-        rough(*left)
-    );
+    let (model, point) = (visit.model.name, visit.point);
+    format!("{number} of {of}: {model} under {point}{round} ({} left)", rough(*left))
 }
 
 /// A time to the second; never none.

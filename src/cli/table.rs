@@ -152,6 +152,10 @@ pub(super) static COMMANDS: &[Command] = &[
                 "quick",
                 "the short form: --connections 1,10,100 --idle 1000 --duration 500ms, where not said otherwise",
             ),
+            switch(
+                "claims",
+                "with --html: the notes' claims, put to the test, as a section of the page",
+            ),
             option(
                 "html",
                 "FILE",

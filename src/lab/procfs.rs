@@ -79,7 +79,8 @@ pub const TICKS: u64 = 40;
 pub struct Memory {
     /// Resident sets added up: what processes share is counted once for each.
     pub rss_kib: u64,
-    /// Proportional sets added up: what processes share is counted once in all.
+    /// Proportional sets added up, without the pages of files: what processes share is counted once in all. The
+    /// program's text is shared with whoever else runs it, so its share changes with them and not with the clients.
     pub pss_kib: u64,
 }
 
@@ -114,7 +115,9 @@ fn parse_memory(rollup: &str) -> Option<Memory> {
         let line = rollup.lines().find(|line| line.split(':').next() == Some(name))?;
         line.split_ascii_whitespace().nth(1)?.parse().ok()
     };
-    Some(Memory { rss_kib: of("Rss")?, pss_kib: of("Pss")? })
+    // Since Linux 5.4; before, the pages of files stay in.
+    let of_files = of("Pss_File").unwrap_or(0);
+    Some(Memory { rss_kib: of("Rss")?, pss_kib: of("Pss")?.saturating_sub(of_files) })
 }
 
 #[cfg(test)]
@@ -130,9 +133,8 @@ mod tests {
 
     #[test]
     fn memory_has_both_figures_or_is_unknown() {
-        let rollup =
-            "55-7f ---p 0 00:00 0 [rollup]\nRss:  120 kB\nPss:   80 kB\nPss_Dirty:  9 kB\n";
-        assert_eq!(parse_memory(rollup), Some(Memory { rss_kib: 120, pss_kib: 80 }));
+        let rollup = "55-7f ---p 0 00:00 0 [rollup]\nRss:  120 kB\nPss:   80 kB\nPss_Dirty:  9 kB\nPss_File: 30 kB\n";
+        assert_eq!(parse_memory(rollup), Some(Memory { rss_kib: 120, pss_kib: 50 }));
         assert_eq!(parse_memory("Rss: 1 kB\n"), None);
     }
 

@@ -83,7 +83,7 @@ pub(super) fn idle(page: &mut String, comparison: &Comparison) {
     {
         let dots = told(point);
         let caption = format!(
-            "Growth of the server's memory (PSS, its children's with it) under {point}. Socket buffers and page tables of the kernel are not in it."
+            "Growth of the server's memory (PSS without files, its children's with it) under {point}. Socket buffers and page tables of the kernel are not in it."
         );
         figure(page, "memory", dots, "Memory per connection", &svg, &caption);
     }

@@ -11,7 +11,7 @@ const PHASES: [&str; 4] = ["wait", "queued", "copy", "send"];
 pub(super) fn all(page: &mut String, comparison: &Comparison) {
     *page += "<section id=\"figures\">\n<h2>All figures</h2>\n\
               <p>Times are per message. From calls/req to switches/req, the shares of the flows' time, and the medians of the phases: second pass, recorder on. \
-              User and system are told where clock ticks are fine enough to say. Memory is the proportional set (PSS) of the server and its children with all clients held; \
+              User and system are told where clock ticks are fine enough to say. Memory is the proportional set (PSS, without files) of the server and its children with all clients held; \
               per conn. is its growth since the start, told from 100 clients on.</p>\n";
     for point in comparison.points() {
         let _ = write!(
