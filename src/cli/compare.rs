@@ -66,7 +66,7 @@ fn measure(parsed: &Parsed) -> Result<Comparison, Exit> {
 
 /// The notes' claims as a section of the page; shortly measured where all is.
 fn claims(parsed: &Parsed) -> Result<Section, Exit> {
-    let (ms, rounds) = if parsed.has("quick") { (100, 3) } else { (300, 6) };
+    let (ms, rounds) = if parsed.has("quick") { (60, 3) } else { (300, 6) };
     let duration = Duration::from_millis(ms);
     let plan = claims::Plan { duration, rounds, cores: compare::two_cores() };
     let progress = super::Progress::new();
