@@ -3,6 +3,7 @@
 use super::procfs;
 use crate::client::load::Watch;
 use crate::sys;
+use std::collections::HashMap;
 use std::io;
 use std::time::Duration;
 
@@ -10,15 +11,18 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Family {
     process: u32,
-    begun: io::Result<Duration>,
-    ended: io::Result<Duration>,
+    begun: io::Result<Members>,
+    ended: io::Result<Members>,
 }
+
+/// The CPU time of each process, the parent first.
+type Members = Vec<(u32, Duration)>;
 
 impl Family {
     /// Of the process of that number.
     #[must_use]
     pub fn of(process: u32) -> Self {
-        Self { process, begun: Ok(Duration::ZERO), ended: Ok(Duration::ZERO) }
+        Self { process, begun: Ok(Vec::new()), ended: Ok(Vec::new()) }
     }
 
     /// CPU time between both ends.
@@ -26,25 +30,37 @@ impl Family {
     /// # Errors
     /// `ESRCH`: the server is gone.
     pub fn cpu(self) -> io::Result<Duration> {
-        Ok(self.ended?.saturating_sub(self.begun?))
+        let sum = |members: Members| members.into_iter().map(|(_, cpu)| cpu).sum::<Duration>();
+        Ok(sum(self.ended?).saturating_sub(sum(self.begun?)))
+    }
+
+    /// How many of the processes at the end were not there at the beginning, and how many of the others have run.
+    #[must_use]
+    pub fn came_and_ran(&self) -> (usize, usize) {
+        let (Ok(begun), Ok(ended)) = (&self.begun, &self.ended) else { return (0, 0) };
+        let before: HashMap<u32, Duration> = begun.iter().copied().collect();
+        let came = ended.iter().filter(|(process, _)| !before.contains_key(process)).count();
+        let ran = |(process, cpu): &&(u32, Duration)| before.get(process).is_some_and(|b| b < cpu);
+        (came, ended.iter().filter(ran).count())
     }
 }
 
 impl Watch for Family {
     fn begins(&mut self) {
-        self.begun = cpu_time(self.process);
+        self.begun = cpu_times(self.process);
     }
 
     fn ends(&mut self) {
-        self.ended = cpu_time(self.process);
+        self.ended = cpu_times(self.process);
     }
 }
 
-/// CPU time of a process and of the children that it has now.
-fn cpu_time(process: u32) -> io::Result<Duration> {
+/// CPU time of a process and of each of the children that it has now.
+fn cpu_times(process: u32) -> io::Result<Members> {
     let members = procfs::members(process);
     // One that ends meanwhile is missed.
-    let children =
-        members[1..].iter().map(|&child| sys::process_cpu_time(child).unwrap_or_default());
-    Ok(sys::process_cpu_time(process)? + children.sum::<Duration>())
+    let cpu = |&child: &u32| (child, sys::process_cpu_time(child).unwrap_or_default());
+    let mut times = vec![(process, sys::process_cpu_time(process)?)];
+    times.extend(members[1..].iter().map(cpu));
+    Ok(times)
 }

@@ -28,6 +28,15 @@ pub fn switches(members: &[u32]) -> u64 {
     members.iter().map(of_process).sum()
 }
 
+/// How many threads a process has now; 0 when it is gone.
+#[must_use]
+pub fn threads(process: u32) -> usize {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // Field 20, counted from behind the name.
+    let threads = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(17));
+    threads.and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
 /// CPU time of one process by mode, in clock ticks (usually 10 ms): too coarse for a sum over many processes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ticks {
@@ -122,7 +131,9 @@ fn parse_memory(rollup: &str) -> Option<Memory> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Memory, Ticks, members, memory, parse_memory, parse_ticks, switches, user_share};
+    use super::{
+        Memory, Ticks, members, memory, parse_memory, parse_ticks, switches, threads, user_share,
+    };
 
     #[test]
     fn a_name_with_brackets_does_not_move_the_fields() {
@@ -154,7 +165,7 @@ mod tests {
     fn this_process_is_a_member_and_has_switched() {
         let own = members(std::process::id());
         assert_eq!(own[0], std::process::id());
-        assert!(switches(&own[..1]) > 0);
+        assert!(switches(&own[..1]) > 0 && threads(own[0]) > 1);
         assert!(memory(&own[..1]).is_some_and(|m| m.rss_kib >= m.pss_kib && m.pss_kib > 0));
     }
 }

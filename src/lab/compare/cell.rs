@@ -72,6 +72,8 @@ pub enum Kind {
     Descriptors,
     /// `threads`, `fork`: no thread or process could be made.
     NoFlow,
+    /// `threads`, `fork`: the server was still making them, and that would count as the cost of requests.
+    Unsettled,
     /// Clients of a model without such a limit were not served in the time of the measurement.
     Unserved,
     /// The server or the generator failed.
@@ -80,12 +82,13 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, with their names in JSON, in the order of the page.
-    pub const ALL: [(Self, &'static str); 7] = [
+    pub const ALL: [(Self, &'static str); 8] = [
         (Self::OneAtATime, "one_at_a_time"),
         (Self::PoolFull, "pool_full"),
         (Self::SetFull, "set_full"),
         (Self::Descriptors, "descriptors"),
         (Self::NoFlow, "no_flow"),
+        (Self::Unsettled, "unsettled"),
         (Self::Unserved, "unserved"),
         (Self::Failed, "failed"),
     ];
@@ -99,7 +102,7 @@ impl Kind {
     /// Whether more clients than where it was met would meet it too.
     #[must_use]
     pub fn lasts(self) -> bool {
-        !matches!(self, Self::Unserved | Self::Failed)
+        !matches!(self, Self::Unsettled | Self::Unserved | Self::Failed)
     }
 }
 

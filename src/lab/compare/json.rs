@@ -118,6 +118,7 @@ fn write_sample(sample: &Sample) -> Value {
         ("latency", write_latency(&sample.latency)),
         ("server_cpu_ns", sample.server_cpu_ns.into()),
         ("user_share", sample.user_share.into()),
+        ("newcomers", sample.newcomers.into()),
         ("generator_cpu_ns", sample.generator_cpu_ns.into()),
         ("memory", memory.into()),
         (
@@ -204,6 +205,7 @@ fn read_sample(of: &Reader<'_>) -> Result<Sample, String> {
             Some(&Value::Count(share)) => Some(share as f64),
             _ => None,
         },
+        newcomers: of.count("newcomers")?,
         generator_cpu_ns: of.count("generator_cpu_ns")?,
         memory,
         recorded: read_recorded(&of.inner("recorded")?)?,

@@ -1,7 +1,7 @@
 //! One visit: two passes over one model at one point, and what is made of them.
 
 use super::cell::{Cell, End, Kind};
-use super::plan::{Grouped, Plan, Point, holds, takes};
+use super::plan::{Grouped, Plan, Point, coming, holds, takes};
 use super::sample::{Clients, Latency, Recorded, Sample, named};
 use crate::client::load::{self, Load, Outcome, Watch};
 use crate::failure::During;
@@ -9,6 +9,7 @@ use crate::lab::procfs::{self, Memory, Ticks};
 use crate::lab::{Family, Server};
 use crate::model::{Model, Who};
 use crate::sys;
+use std::time::{Duration, Instant};
 
 /// Descriptors of this program beside its clients: the standard ones, a server's pipes, epoll, the page.
 const OWN_DESCRIPTORS: u64 = 32;
@@ -57,6 +58,9 @@ pub(super) fn unreachable(model: &Model, point: Point) -> Result<Option<End>, St
     Ok(Some(End { kind: kind_of(served), reason }))
 }
 
+/// Newcomers may cost a twentieth of the measured time: less cannot be told from the noise.
+const NOISE: u128 = 20;
+
 fn serves(served: usize) -> String {
     format!("serves {}", Point::busy(served))
 }
@@ -92,6 +96,15 @@ pub(super) fn end_of(model: &Model, point: Point, sample: &Sample) -> Option<End
         );
     }
     let unserved = sample.plain.unserved;
+    let newcomers = u32::try_from(sample.newcomers).unwrap_or(u32::MAX);
+    let their_time = coming(model, point).saturating_mul(newcomers).as_nanos();
+    if unserved == 0 && their_time * NOISE > u128::from(sample.plain.wall_ns) {
+        let reason = format!(
+            "it was still making threads or processes: {} in the measured time",
+            Grouped(sample.newcomers)
+        );
+        return of(Kind::Unsettled, reason);
+    }
     let never =
         format!("{} of {} never served", Grouped(unserved), Grouped(point.connections as u64));
     match holds(model) {
@@ -110,14 +123,21 @@ pub(super) fn sample(
 ) -> Result<Sample, String> {
     let server = start(plan, model, false)?;
     let mut watch = Plain::of(&server);
-    let outcome = drive(plan, &server, point, false, &mut watch)?;
+    let outcome = drive(&load(plan, model, point, &server), &mut watch)?;
     server.stop()?;
+    let newcomers = watch.newcomers(model, point);
     let Plain { family, shares: [before, after], memory: [empty, held], .. } = watch;
     let cpu = family.cpu().during("clock_gettime", "server").map_err(|e| e.to_string())?;
 
     let server = start(plan, model, true)?;
-    let mut switches = Switches { process: server.process(), begun: None, ended: None };
-    let seen = drive(plan, &server, point, true, &mut switches)?;
+    let mut switches = Switches {
+        process: server.process(),
+        patience: plan.recorded() / 5,
+        begun: None,
+        ended: None,
+    };
+    let shorter = Load { duration: plan.recorded(), ..load(plan, model, point, &server) };
+    let seen = drive(&shorter, &mut switches)?;
     let report = server.stop()?.ok_or("the server has left no report")?;
 
     Ok(Sample {
@@ -126,6 +146,7 @@ pub(super) fn sample(
         latency: Latency::of(&outcome.latency),
         server_cpu_ns: cpu.as_nanos() as u64,
         user_share: procfs::user_share(&before, &after),
+        newcomers: newcomers as u64,
         generator_cpu_ns: outcome.cpu.as_nanos() as u64,
         memory: empty.zip(held).map(|(empty, held)| [empty, held]),
         recorded: Recorded::of(model.name, Clients::of(&seen), switches.sum(), &report),
@@ -142,18 +163,24 @@ fn start(plan: &Plan, model: &Model, record: bool) -> Result<Server, String> {
     Ok(server)
 }
 
-fn drive(
-    plan: &Plan,
-    server: &Server,
-    point: Point,
-    record: bool,
-    watch: &mut dyn Watch,
-) -> Result<Outcome, String> {
-    let duration = if record { plan.recorded() } else { plan.duration };
-    let Point { connections, idle } = point;
-    let load =
-        Load { connections, idle, size: plan.size, duration, ..Load::new(server.endpoint()) };
-    load::run(&load, watch).map_err(|failure| failure.to_string())
+/// Whom nobody answers for so long is lost. Longer than the load's own second: while a server forks ten thousand times, even
+/// connect(2) waits.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn load(plan: &Plan, model: &Model, point: Point, server: &Server) -> Load {
+    Load {
+        connections: point.connections,
+        idle: point.idle,
+        size: plan.size,
+        duration: plan.duration,
+        warm_up: Some(plan.warm_up(model, point)),
+        timeout: PATIENCE,
+        ..Load::new(server.endpoint())
+    }
+}
+
+fn drive(load: &Load, watch: &mut dyn Watch) -> Result<Outcome, String> {
+    load::run(load, watch).map_err(|failure| failure.to_string())
 }
 
 /// Reads in the plain pass. While it reads, the clients' messages lie unanswered, or unread; what is slow to read (memory) is
@@ -165,6 +192,7 @@ struct Plain {
     split: Vec<u32>,
     shares: [Vec<Ticks>; 2],
     memory: [Option<Memory>; 2],
+    threads: [usize; 2],
 }
 
 /// With more processes the split of user and system is not read: it would take milliseconds out of the measurement, and
@@ -180,6 +208,19 @@ impl Plain {
             split: Vec::new(),
             shares: [Vec::new(), Vec::new()],
             memory: [procfs::memory(&procfs::members(process)), None],
+            threads: [0; 2],
+        }
+    }
+
+    /// See [`Sample::newcomers`].
+    fn newcomers(&self, model: &Model, point: Point) -> usize {
+        let (came, ran) = self.family.came_and_ran();
+        match model.who {
+            Who::Threads => self.threads[1].saturating_sub(self.threads[0]),
+            // The parent may run: it accepts. All others are spoken to where nobody is idle.
+            Who::Fork if point.idle > 0 => came + ran.saturating_sub(point.connections + 1),
+            Who::Fork => came,
+            _ => 0,
         }
     }
 }
@@ -191,11 +232,13 @@ impl Watch for Plain {
             self.split.clear();
         }
         self.shares[0] = procfs::ticks(&self.split);
+        self.threads[0] = procfs::threads(self.process);
         self.family.begins();
     }
 
     fn ends(&mut self) {
         self.family.ends();
+        self.threads[1] = procfs::threads(self.process);
         self.shares[1] = procfs::ticks(&self.split);
         self.memory[1] = procfs::memory(&procfs::members(self.process));
     }
@@ -204,6 +247,8 @@ impl Watch for Plain {
 /// Reads in the recorded pass, whose latencies nobody looks at: a thousand threads take their time to read.
 struct Switches {
     process: u32,
+    /// Reading may take so long: the clients wait meanwhile, and their requests are missing in what is measured.
+    patience: Duration,
     begun: Option<u64>,
     ended: Option<u64>,
 }
@@ -213,8 +258,10 @@ const READABLE: usize = 2048;
 
 impl Switches {
     fn read(&self) -> Option<u64> {
+        let start = Instant::now();
         let members = procfs::members(self.process);
-        (members.len() <= READABLE).then(|| procfs::switches(&members))
+        let sum = (members.len() <= READABLE).then(|| procfs::switches(&members))?;
+        (start.elapsed() <= self.patience).then_some(sum)
     }
 
     fn sum(&self) -> Option<u64> {
@@ -246,6 +293,7 @@ mod tests {
             latency: Latency::default(),
             server_cpu_ns: 0,
             user_share: None,
+            newcomers: 0,
             generator_cpu_ns: 0,
             memory: None,
             recorded: Recorded { counts, ..Recorded::default() },
@@ -275,6 +323,20 @@ mod tests {
         assert_eq!(of("fork", 1000, 3, &[("not_started", 3)]).unwrap().0, Kind::NoFlow);
         assert_eq!(of("epoll", 1000, 3, &[("accept_rested", 1)]).unwrap().0, Kind::Descriptors);
         assert_eq!(of("threads", 1000, 3, &[]).unwrap().0, Kind::Unserved);
+    }
+
+    #[test]
+    fn a_server_that_still_makes_its_flows_is_not_measured() {
+        let of = |model: &str, point, newcomers| {
+            let mut sample = sample(0, &[]);
+            (sample.plain.wall_ns, sample.newcomers) = (1_500_000_000, newcomers);
+            end_of(find(model).unwrap(), point, &sample).map(|end| end.kind)
+        };
+        assert_eq!(of("fork", Point::busy(10), 10), None);
+        assert_eq!(of("fork", Point::busy(1000), 200), Some(Kind::Unsettled));
+        assert_eq!(of("threads", Point::busy(1000), 200), Some(Kind::Unsettled));
+        assert_eq!(of("fork", Point::among(10_000), 5), None);
+        assert_eq!(of("fork", Point::among(10_000), 20), Some(Kind::Unsettled));
     }
 
     #[test]

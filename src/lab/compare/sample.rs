@@ -19,6 +19,9 @@ pub struct Sample {
     pub server_cpu_ns: u64,
     /// How much of that was in user mode, 0 to 1, where clock ticks are fine enough to say.
     pub user_share: Option<f64>,
+    /// Threads and processes that were made in the measured time, or that nobody spoke to and that ran all the same: what they
+    /// cost is in the server's CPU time and belongs to no request.
+    pub newcomers: u64,
     /// CPU time of the generator in the same time, in nanoseconds.
     pub generator_cpu_ns: u64,
     /// Memory of the server and its children before the first client, and with all clients held.

@@ -10,7 +10,7 @@ use crate::phase::Waits;
 use std::fmt::Write as _;
 
 /// Models that are drawn in one chart: more lines than these cannot be followed.
-const LINES: usize = 7;
+const LINES: usize = 6;
 
 /// Models that belong together, and what they have in common.
 struct Family<'c> {
@@ -20,9 +20,9 @@ struct Family<'c> {
 }
 
 /// Those that block in a receive, and those that wait or ask for all clients at once; large families in equal parts.
-fn families(comparison: &Comparison) -> Vec<Family<'_>> {
+fn families(models: Vec<&str>) -> Vec<Family<'_>> {
     let in_call = |model: &&str| find(model).is_some_and(|model| model.waits == Waits::InCall);
-    let (blocking, others): (Vec<_>, Vec<_>) = comparison.models().into_iter().partition(in_call);
+    let (blocking, others): (Vec<_>, Vec<_>) = models.into_iter().partition(in_call);
     let mut families = Vec::new();
     for (title, short, models) in [
         ("Blocking calls: a flow of control for each client", "blocking calls", blocking),
@@ -46,7 +46,7 @@ pub(super) fn busy(page: &mut String, comparison: &Comparison) {
         (Figure::P99, "Latency, 99th percentile", "less is better"),
         (Figure::Cpu, "Server CPU per request", "less is better"),
     ];
-    for (i, family) in families(comparison).iter().enumerate() {
+    for (i, family) in families(comparison.models()).iter().enumerate() {
         let _ = writeln!(page, "<h3>{}</h3>\n<div class=\"grid row\">", family.title);
         for (figure, title, sense) in charts {
             let series = Series { comparison, figure, idle: false };
@@ -72,7 +72,7 @@ pub(super) fn idle(page: &mut String, comparison: &Comparison) {
                   one whose set lives in the kernel does not.</p>\n";
     }
     *page += "<div class=\"grid row\">\n";
-    for (i, family) in families(comparison).iter().enumerate() {
+    for (i, family) in families(comparison.models()).iter().enumerate() {
         let series = Series { comparison, figure: Figure::Cpu, idle: true };
         let id = format!("{}-idle-{i}", Figure::Cpu.key());
         let title = format!("Server CPU per request: {}", family.short);
@@ -151,4 +151,33 @@ fn figure(page: &mut String, id: &str, points: usize, title: &str, svg: &Svg, ca
         let _ = writeln!(page, "<figcaption>{}</figcaption>", Escaped(caption));
     }
     *page += "</figure>\n";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::palette;
+    use super::{LINES, families};
+    use crate::model::CATALOGUE;
+
+    #[test]
+    fn all_models_are_drawn_in_charts_without_a_colour_twice() {
+        let families = families(CATALOGUE.iter().map(|model| model.name).collect());
+        assert_eq!(families.iter().map(|f| f.models.len()).sum::<usize>(), CATALOGUE.len());
+        for family in families {
+            let mut colours: Vec<_> = family.models.iter().map(|m| palette::of(m).colour).collect();
+            colours.sort_unstable();
+            colours.dedup();
+            assert_eq!(colours.len(), family.models.len(), "{:?}", family.models);
+            assert!(colours.len() <= LINES);
+        }
+    }
+
+    #[test]
+    fn a_chart_of_too_many_lines_becomes_two() {
+        let many =
+            ["nonblocking", "select", "poll", "epoll", "epoll-et", "sigio", "reuseport", "kqueue"];
+        let parts: Vec<_> =
+            families(many.to_vec()).iter().map(|family| family.models.len()).collect();
+        assert_eq!(parts, [4, 4]);
+    }
 }

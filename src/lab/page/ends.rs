@@ -11,6 +11,7 @@ pub(super) fn short(kind: Kind) -> &'static str {
         Kind::SetFull => "set is full",
         Kind::Descriptors => "no descriptors",
         Kind::NoFlow => "no more flows",
+        Kind::Unsettled => "not settled",
         Kind::Unserved => "some unserved",
         Kind::Failed => "failed",
     }
@@ -25,6 +26,7 @@ pub(super) fn title(kind: Kind) -> &'static str {
         Kind::SetFull => "The set of select is full",
         Kind::Descriptors => "Descriptors ran out",
         Kind::NoFlow => "No more threads or processes",
+        Kind::Unsettled => "Still making threads or processes",
         Kind::Unserved => "Not all clients were served in time",
         Kind::Failed => "It failed",
     }
@@ -53,6 +55,10 @@ pub(super) fn meaning(kind: Kind) -> &'static str {
         Kind::NoFlow => {
             "A thread or a process for each client, and the system gave no more of them (EAGAIN from clone(2)): ulimit -u, the pids limit of a \
              container, kernel.threads-max."
+        }
+        Kind::Unsettled => {
+            "When the measurement began, or during it, the server was still making a thread or a process for some of its clients. That work is \
+             no part of a request, and would be counted as if it were. A machine with less to do, or a longer --duration, gives it time."
         }
         Kind::Unserved => {
             "Nothing in the model's nature limits it here, but in the time of this measurement some clients got no answer at all. A longer \
