@@ -8,6 +8,7 @@ use super::scale::{self, Scale};
 use crate::lab::compare::{Cell, Comparison, Figure, Grouped, Kind, Point};
 use crate::lab::svg::{At, Svg};
 use crate::phase::Nanos;
+use std::fmt::Display;
 
 const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 300.0;
@@ -104,70 +105,18 @@ impl Series<'_> {
     fn draw_axes(&self, svg: &mut Svg, axes: &Axes, y_range: [f64; 2]) {
         for tick in scale::ticks(y_range) {
             let y = axes.y.at(tick);
-            svg.add(
-                "line",
-                &[
-                    ("class", &"grid"),
-                    ("x1", &At(LEFT)),
-                    ("x2", &At(RIGHT)),
-                    ("y1", &At(y)),
-                    ("y2", &At(y)),
-                ],
-            );
-            let place: [(&str, &dyn std::fmt::Display); 4] = [
-                ("class", &"tick"),
-                ("x", &At(LEFT - 7.0)),
-                ("y", &At(y + 4.0)),
-                ("text-anchor", &"end"),
-            ];
-            svg.text("text", &place, &short(self.figure, tick));
+            straight(svg, "grid", [LEFT, RIGHT], [y, y]);
+            words(svg, [LEFT - 7.0, y + 4.0], "end", &short(self.figure, tick));
         }
-        svg.add(
-            "line",
-            &[
-                ("class", &"axis"),
-                ("x1", &At(LEFT)),
-                ("x2", &At(RIGHT)),
-                ("y1", &At(BOTTOM)),
-                ("y2", &At(BOTTOM)),
-            ],
-        );
+        straight(svg, "axis", [LEFT, RIGHT], [BOTTOM, BOTTOM]);
         for point in self.points() {
             let n = self.x_of(point);
             let x = axes.x.at(n as f64);
-            svg.add(
-                "line",
-                &[
-                    ("class", &"axis"),
-                    ("x1", &At(x)),
-                    ("x2", &At(x)),
-                    ("y1", &At(BOTTOM)),
-                    ("y2", &At(BOTTOM + 5.0)),
-                ],
-            );
-            svg.text(
-                "text",
-                &[
-                    ("class", &"tick"),
-                    ("x", &At(x)),
-                    ("y", &At(BOTTOM + 18.0)),
-                    ("text-anchor", &"middle"),
-                ],
-                &Grouped(n as u64).to_string(),
-            );
+            straight(svg, "axis", [x, x], [BOTTOM, BOTTOM + 5.0]);
+            words(svg, [x, BOTTOM + 18.0], "middle", &Grouped(n as u64).to_string());
         }
         let below = if self.idle { "idle connections" } else { "connections, all busy" };
-        let middle = f64::midpoint(LEFT, RIGHT);
-        svg.text(
-            "text",
-            &[
-                ("class", &"tick"),
-                ("x", &At(middle)),
-                ("y", &At(HEIGHT - 6.0)),
-                ("text-anchor", &"middle"),
-            ],
-            below,
-        );
+        words(svg, [f64::midpoint(LEFT, RIGHT), HEIGHT - 6.0], "middle", below);
     }
 
     fn draw_line(&self, svg: &mut Svg, axes: &Axes, model: &str, class: &str) {
@@ -200,16 +149,7 @@ impl Series<'_> {
             let mut said = format!("{model}, {point}: {}", self.figure.show(value));
             if let Some(spread) = spread {
                 let (low, high) = (axes.y.at(spread.low), axes.y.at(spread.high));
-                svg.add(
-                    "line",
-                    &[
-                        ("class", &"whisker"),
-                        ("x1", &At(x)),
-                        ("x2", &At(x)),
-                        ("y1", &At(low)),
-                        ("y2", &At(high)),
-                    ],
-                );
+                straight(svg, "whisker", [x, x], [low, high]);
                 said += &format!(
                     " ({} to {})",
                     self.figure.show(spread.low),
@@ -278,6 +218,18 @@ impl Series<'_> {
             }
         }
     }
+}
+
+fn straight(svg: &mut Svg, class: &str, [x1, x2]: [f64; 2], [y1, y2]: [f64; 2]) {
+    let ends: [(&str, &dyn Display); 5] =
+        [("class", &class), ("x1", &At(x1)), ("x2", &At(x2)), ("y1", &At(y1)), ("y2", &At(y2))];
+    svg.add("line", &ends);
+}
+
+fn words(svg: &mut Svg, [x, y]: [f64; 2], anchor: &str, text: &str) {
+    let place: [(&str, &dyn Display); 4] =
+        [("class", &"tick"), ("x", &At(x)), ("y", &At(y)), ("text-anchor", &anchor)];
+    svg.text("text", &place, text);
 }
 
 struct Axes {
