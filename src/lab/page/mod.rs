@@ -148,8 +148,9 @@ fn sentences(comparison: &Comparison) -> Vec<String> {
     let bound = comparison.bound();
     if bound > 0 {
         said.push(format!(
-            "In {bound} cells the clients were busy for more than 85 % of their core (GENERATOR-BOUND): there the rate is theirs, and CPU per request \
-             is what tells the models apart."
+            "In {bound} of {} cells the clients were busy for more than 85 % of their core (GENERATOR-BOUND): there the rate is theirs, and CPU per request \
+             is what tells the models apart.",
+            comparison.cells.iter().filter(|cell| cell.end.is_none()).count()
         ));
     }
     if comparison.about.repeats == 1 {
