@@ -213,9 +213,7 @@ fn command() -> String {
 /// The terminal's width; 100 columns where there is none. Block elements where the locale says UTF-8.
 fn look() -> Look {
     let width = sys::window_size(io::stdout()).map_or(0, |(columns, _)| usize::from(columns));
-    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(std::env::var_os);
-    let locale = locale.map(|value| value.to_string_lossy().to_lowercase()).find(|v| !v.is_empty());
-    let unicode = locale.is_some_and(|name| name.contains("utf-8") || name.contains("utf8"));
+    let unicode = super::utf8();
     Look { width: if width == 0 { 100 } else { width }, unicode }
 }
 

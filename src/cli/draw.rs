@@ -176,11 +176,11 @@ fn made(plans: &[Plan]) -> Result<Vec<Run>, Exit> {
 
 /// Colours for a terminal, Unicode where the locale has it.
 fn look(parsed: &Parsed) -> Look {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set).unwrap_or_default();
-    let locale = locale.to_string_lossy().to_lowercase().replace('-', "");
-    let colour = io::stdout().is_terminal() && set("NO_COLOR").is_none();
-    Look { ascii: parsed.has("ascii") || !locale.contains("utf8"), colour }
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    Look {
+        ascii: parsed.has("ascii") || !super::utf8(),
+        colour: io::stdout().is_terminal() && !plain,
+    }
 }
 
 fn failed(call: &str, path: &str, error: &io::Error) -> Exit {

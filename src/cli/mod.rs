@@ -191,6 +191,13 @@ impl Progress {
     }
 }
 
+/// Whether the locale's characters are Unicode; what decides is as in setlocale(3).
+fn utf8() -> bool {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set).unwrap_or_default();
+    locale.to_string_lossy().to_lowercase().replace('-', "").contains("utf8")
+}
+
 /// Prints a result.
 fn print(text: impl Display) -> Result<(), Exit> {
     let mut out = io::stdout().lock();

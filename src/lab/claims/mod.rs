@@ -5,6 +5,7 @@
 
 pub mod evidence;
 pub mod list;
+mod sockets;
 pub mod verdict;
 
 pub use evidence::{Evidence, Plan};
