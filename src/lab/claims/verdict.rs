@@ -80,7 +80,7 @@ pub fn both_phases(late: &Late) -> Judgement {
     } else if waited && one_call && late.copy > 0 {
         judged(
             Verdict::Holds,
-            "one call spans the wait and the copy; asleep is the process in the first only, in the second the kernel runs on its account",
+            "one call spans the wait and the copy; the process sleeps in the first only, in the second the kernel runs on its account",
             figures,
         )
     } else {
