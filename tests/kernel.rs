@@ -8,7 +8,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use support::{PATIENCE, WAITCOPY, assert_refused, exchange, serve, skip, until, watchdog};
+use support::{
+    PATIENCE, WAITCOPY, assert_refused, exchange, scratch, serve, skip, until, watchdog,
+};
 use waitcopy::json::Value;
 use waitcopy::lab::kernel::{self, Kernel, KernelIo, Malformed, lines};
 use waitcopy::model;
@@ -166,7 +168,7 @@ for_each_model! {
             }
             let slept = ios.iter().filter(within).find(|io| io.asleep > 0 && io.call != Call::Sendto).unwrap();
             let wake = slept.woken.unwrap();
-            // The kernel's text tells whole microseconds, rounded down.
+            // The kernel's text tells whole microseconds.
             assert!(slept.enter < sent && sent <= wake + 1_000 && wake <= answered, "{slept:?} {sent} {answered}");
             assert!(slept.asleep >= 25_000_000, "{slept:?}");
             let in_call = slept.call == Call::Recvfrom;
@@ -306,46 +308,156 @@ fn inspect_prints_the_kernels_word_beside_the_recorders() {
     });
 }
 
+/// What a command prints, when it succeeds.
+fn printed(words: &[&str]) -> String {
+    let output = Command::new(WAITCOPY).args(words).env("LC_ALL", "C.UTF-8").output().unwrap();
+    assert!(output.status.success(), "{words:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {
+    let Some(Value::List(list)) = value.get(name) else { panic!("no {name}: {value}") };
+    list
+}
+
+for_each_model! {
+    fn a_figure_has_the_kernels_word_on_its_own_receive(model: &str) {
+        let (name, waits) = (model.to_owned(), model::find(model).unwrap().waits);
+        let test = format!("a_figure_has_the_kernels_word_on_its_own_receive::{}", model.replace('-', "_"));
+        with_tracefs(&test, move || {
+            let text = printed(&["draw", &name, "--kernel", "--delay", "20ms", "--json"]);
+            let run = Value::parse(&text).unwrap();
+            let events = list(run.get("report").unwrap(), "events");
+            let brought = |event: &&Value| event.get("bytes") == Some(&Value::Count(5)) && event.get("phases").is_some();
+            let receives: Vec<_> = events.iter().filter(brought).collect();
+            let [receive] = receives[..] else { panic!("{text}") };
+            let of = |what: &str| receive.count(what).unwrap();
+            let [asleep, runnable, copied] =
+                ["kernel.asleep_ns", "kernel.runnable_ns", "kernel.copied_ns"].map(of);
+            let (wait, copy) = (of("phases.wait_ns"), of("phases.copy_ns"));
+            // The wake-up comes after the kernel's stamp, where that divides the call. A microsecond for rounding.
+            let most = wait + copy + 1_000;
+            let expected = if waits == Waits::Polling { 0..=0 } else { wait / 2..=most };
+            assert!(expected.contains(&asleep), "{asleep} of {wait}: {receive}");
+            assert!(copied <= copy + 1_000, "{copied} of {copy}: {receive}");
+            let figure = list(&run, "figure");
+            for (what, ns) in [("asleep", asleep), ("runnable", runnable), ("copied", copied)] {
+                let shown = figure.iter().find(|time| time.get("what") == Some(&Value::from(what)));
+                assert_eq!(shown.and_then(|time| time.count("ns")), Some(ns), "{what}: {figure:?}");
+            }
+            // What was written draws the same figure as the run itself.
+            let file = scratch(&format!("kernel-{name}.json"));
+            fs::write(&file, &text).unwrap();
+            let drawn = printed(&["draw", "--from", file.to_str().unwrap()]);
+            assert!(drawn.contains("copied in "), "{drawn}");
+            assert_eq!(drawn.contains("asleep "), waits != Waits::Polling, "{drawn}");
+        });
+    }
+}
+
+#[test]
+fn lanes_and_the_figure_of_all_have_the_kernels_word() {
+    with_tracefs("lanes_and_the_figure_of_all_have_the_kernels_word", || {
+        let lanes = printed(&["draw", "epoll", "--kernel", "--delay", "10ms", "--clients", "2"]);
+        assert!(lanes.contains("By the kernel, 4 receives with their waits: asleep "), "{lanes}");
+        let all = printed(&["draw", "all", "--kernel", "--delay", "10ms", "--json"]);
+        let file = scratch("kernel-all.json");
+        fs::write(&file, &all).unwrap();
+        let drawn = printed(&["draw", "--from", file.to_str().unwrap()]);
+        let runs = list(&Value::parse(&all).unwrap(), "runs").len();
+        assert_eq!(drawn.matches("us)").count(), runs, "{drawn}");
+        assert!(drawn.contains("In parentheses"), "{drawn}");
+    });
+}
+
+#[test]
+fn a_comparison_has_the_kernels_word_in_a_third_pass() {
+    with_tracefs("a_comparison_has_the_kernels_word_in_a_third_pass", || {
+        let base = ["compare", "blocking", "epoll", "nonblocking", "--connections", "1"];
+        let short = ["--idle", "none", "--duration", "60ms", "--json"];
+        let text = printed(&[&base[..], &short, &["--kernel"]].concat());
+        let value = Value::parse(&text).unwrap();
+        assert_eq!(value.count("kernel_ns"), Some(100_000_000));
+        for cell in list(&value, "cells") {
+            let [sample] = list(cell, "samples") else { panic!("{cell}") };
+            let told = |what: &str| sample.count(&format!("kernel.{what}")).unwrap();
+            let [requests, asleep, copied] = ["requests", "asleep_ns", "copied_ns"].map(told);
+            // One flow: it cannot sleep for longer than the time was. Each message of 64 bytes is copied once.
+            assert!(requests > 0 && asleep <= told("wall_ns"), "{cell}");
+            assert_eq!(told("copied_bytes"), requests * 64);
+            let polls = cell.get("model") == Some(&Value::from("nonblocking"));
+            assert_eq!(asleep == 0, polls, "{cell}");
+            let shown = cell.get("figures").unwrap().get("kernel_copied_ns_per_request").unwrap();
+            let Some(&Value::Number(median)) = shown.get("median") else { panic!("{shown}") };
+            assert!((median - copied as f64 / requests as f64).abs() < 1e-6, "{median}: {cell}");
+        }
+        let file = scratch("kernel-compare.json");
+        fs::write(&file, &text).unwrap();
+        let page = scratch("kernel-compare.html");
+        let from = ["compare", "--from", file.to_str().unwrap(), "--html", page.to_str().unwrap()];
+        let table = printed(&from);
+        assert!(table.lines().next().unwrap().contains("asleep runnable  copied"), "{table}");
+        assert!(table.contains("a third pass of 100 ms"), "{table}");
+        let page = fs::read_to_string(page).unwrap();
+        assert!(
+            page.contains("<th scope=\"col\">asleep/req</th>")
+                && page.contains("<dt>third pass</dt>")
+        );
+        // Nobody asked, nobody is told.
+        let without = printed(&[&base[..], &short].concat());
+        let value = Value::parse(&without).unwrap();
+        assert_eq!(value.get("kernel_ns"), Some(&Value::Null));
+        let [cell, ..] = list(&value, "cells") else { panic!("{value}") };
+        assert_eq!(list(cell, "samples")[0].get("kernel"), Some(&Value::Null));
+        fs::write(&file, &without).unwrap();
+        let table = printed(&["compare", "--from", file.to_str().unwrap()]);
+        assert!(!table.contains("asleep"), "{table}");
+    });
+}
+
+/// The commands that have the kernel watch, in short.
+const WATCHING: [&[&str]; 3] = [
+    &["inspect", "epoll", "--kernel"],
+    &["draw", "epoll", "--kernel"],
+    &["compare", "epoll", "--kernel", "--connections", "1", "--idle", "none"],
+];
+
 #[test]
 fn without_rights_or_tracefs_it_is_not_available() {
     watchdog(PATIENCE, || {
         if !root() {
-            let mut command = Command::new(WAITCOPY);
-            return assert_refused(
-                command.args(["inspect", "epoll", "--kernel"]),
-                69,
-                "--kernel: ",
-            );
+            for words in WATCHING {
+                assert_refused(Command::new(WAITCOPY).args(words), 69, "--kernel: ");
+            }
+            return;
         }
-        let mut stranger = Command::new("setpriv");
-        stranger.args(["--reuid=65534", "--clear-groups", WAITCOPY]);
-        if stranger.arg("--version").output().unwrap().status.success() {
+        let stranger = || {
             let mut stranger = Command::new("setpriv");
-            stranger.args([
-                "--reuid=65534",
-                "--clear-groups",
-                WAITCOPY,
-                "inspect",
-                "epoll",
-                "--kernel",
-            ]);
-            assert_refused(&mut stranger, 69, "--kernel: ");
+            stranger.args(["--reuid=65534", "--clear-groups", WAITCOPY]);
+            stranger
+        };
+        if stranger().arg("--version").output().unwrap().status.success() {
+            for words in WATCHING {
+                assert_refused(stranger().args(words), 69, "--kernel: ");
+            }
         } else {
             skip("no program is in reach of an unprivileged user here");
         }
         let script = "mount -t tmpfs none /sys/kernel/tracing && { umount /sys/kernel/debug/tracing 2>/dev/null; umount /sys/kernel/debug 2>/dev/null; true; } \
-                      && exec \"$1\" inspect epoll --kernel";
-        let mut hidden = Command::new("unshare");
-        hidden.args(["--mount", "sh", "-c", script, "sh", WAITCOPY]);
-        let output = hidden.output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        if said.contains("unshare: ") || said.contains("mount: ") {
-            return skip(&said);
+                      && exec \"$@\"";
+        for words in WATCHING {
+            let mut hidden = Command::new("unshare");
+            hidden.args(["--mount", "sh", "-c", script, "sh", WAITCOPY]).args(words);
+            let output = hidden.output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            if said.contains("unshare: ") || said.contains("mount: ") {
+                return skip(&said);
+            }
+            assert_eq!(output.status.code(), Some(69), "{said}");
+            assert_eq!(
+                said,
+                "waitcopy: --kernel: tracefs is not mounted; as root: mount -t tracefs nodev /sys/kernel/tracing\n"
+            );
         }
-        assert_eq!(output.status.code(), Some(69), "{said}");
-        assert_eq!(
-            said,
-            "waitcopy: --kernel: tracefs is not mounted; as root: mount -t tracefs nodev /sys/kernel/tracing\n"
-        );
     });
 }

@@ -7,7 +7,7 @@ use crate::json::Value;
 use crate::lab::claims::{self, Finding};
 use crate::lab::compare::{self, About, Comparison, Look, Plan, Point, Step, Table};
 use crate::lab::page::Section;
-use crate::lab::{machine, page};
+use crate::lab::{kernel, machine, page};
 use crate::model::{CATALOGUE, Model};
 use crate::sys::{self, Clock, Limit};
 use std::fs::File;
@@ -43,6 +43,10 @@ pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
 
 fn measure(parsed: &Parsed) -> Result<Comparison, Exit> {
     let plan = plan(parsed)?;
+    if plan.kernel {
+        // Before anything is measured.
+        kernel::available().map_err(|refused| Exit::unavailable(format!("--kernel: {refused}")))?;
+    }
     raise_descriptors()?;
     let about = About {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -54,6 +58,7 @@ fn measure(parsed: &Parsed) -> Result<Comparison, Exit> {
         size: plan.size as u64,
         duration_ns: plan.duration.as_nanos() as u64,
         recorded_ns: plan.recorded().as_nanos() as u64,
+        kernel_ns: plan.kernel.then(|| compare::LISTENS.as_nanos() as u64),
         repeats: plan.repeats as u64,
     };
     // Progress that cannot be shown is not missed.
@@ -161,6 +166,7 @@ fn plan(parsed: &Parsed) -> Result<Plan, Exit> {
     if quick {
         plan.duration = Duration::from_millis(500);
     }
+    plan.kernel = parsed.has("kernel");
     let duration = parsed.duration("duration").map_err(Exit::usage)?;
     plan.duration = duration.unwrap_or(plan.duration);
     plan.size = parsed.number("size", 1).map_err(Exit::usage)?.unwrap_or(plan.size);

@@ -117,8 +117,9 @@ fn asked(parsed: &Parsed) -> Result<Asked, Exit> {
         return Err(Exit::usage(format!("--clients: at most {}, a colour each", draw::MOST)));
     }
     if let Some(path) = parsed.value("from") {
-        if !names.is_empty() || parsed.has("delay") {
-            return Err(Exit::usage("--from has its run: no MODEL and no --delay beside it"));
+        if !names.is_empty() || parsed.has("delay") || parsed.has("kernel") {
+            let said = "--from has its run: no MODEL, no --delay and no --kernel beside it";
+            return Err(Exit::usage(said));
         }
         return recorded(path);
     }
@@ -130,7 +131,8 @@ fn asked(parsed: &Parsed) -> Result<Asked, Exit> {
         let names: Vec<_> = CATALOGUE.iter().map(|model| model.name).collect();
         Exit::usage(format!("which model?; there are all, {}", names.join(", ")))
     })?;
-    let plan = |model| Plan { model, delay, clients: clients.unwrap_or(1) };
+    let (clients_or_one, kernel) = (clients.unwrap_or(1), parsed.has("kernel"));
+    let plan = |model| Plan { model, delay, clients: clients_or_one, kernel };
     if *name != "all" {
         return Ok(Asked::Runs(vec![plan(find_model(name)?)]));
     }
@@ -163,7 +165,7 @@ fn made(plans: &[Plan]) -> Result<Vec<Run>, Exit> {
             let _ = write!(io::stderr(), "\r\x1b[K{}", plan.model.name);
         }
         let made = if plan.clients == 1 { draw::single(*plan) } else { draw::run(*plan) };
-        runs.push(made.map_err(Exit::failed));
+        runs.push(made.map_err(|trouble| super::of_kernel(trouble, plan.model)));
         if runs.last().is_some_and(Result::is_err) {
             break;
         }

@@ -4,8 +4,7 @@ use super::serve::find_model;
 use super::{Exit, Parsed, print};
 use crate::json::Value;
 use crate::lab::inspect::{
-    self, Inspection, KernelPage, KernelTable, Page, Paint, Plan, Script, Sentence, Trouble,
-    Watched,
+    self, Inspection, KernelPage, KernelTable, Page, Paint, Plan, Script, Sentence, Watched,
 };
 use crate::lab::machine;
 use crate::lab::trace::Trace;
@@ -56,12 +55,8 @@ fn watched(parsed: &Parsed, models: &[&'static Model], endpoint: Endpoint) -> Re
     let mut runs = Vec::new();
     for &model in models {
         let script = Script { clients: 1, messages, in_turn: true, late, size };
-        runs.push(inspect::watch(&Plan { model, endpoint, script }).map_err(
-            |trouble| match trouble {
-                Trouble::Refused(refused) => Exit::unavailable(format!("--kernel: {refused}")),
-                Trouble::Failed(said) => Exit::failed(format!("{}: {said}", model.name)),
-            },
-        )?);
+        let watched = inspect::watch(&Plan { model, endpoint, script });
+        runs.push(watched.map_err(|trouble| super::of_kernel(trouble, model))?);
     }
     if parsed.has("json") {
         let mut values: Vec<_> = runs.iter().map(Watched::to_json).collect();

@@ -16,6 +16,8 @@ mod table;
 mod verbs;
 
 use crate::failure::Failure;
+use crate::lab::kernel::Trouble;
+use crate::model::Model;
 use crate::net::AddressError;
 use flags::{Command, Parsed};
 use std::ffi::OsString;
@@ -56,6 +58,14 @@ impl Exit {
 impl From<Failure> for Exit {
     fn from(failure: Failure) -> Self {
         Self::failed(failure)
+    }
+}
+
+/// Why a run of a model with the kernel watching has no result.
+fn of_kernel(trouble: Trouble, model: &Model) -> Exit {
+    match trouble {
+        Trouble::Refused(refused) => Exit::unavailable(format!("--kernel: {refused}")),
+        Trouble::Failed(said) => Exit::failed(format!("{}: {said}", model.name)),
     }
 }
 

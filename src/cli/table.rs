@@ -153,6 +153,10 @@ pub(super) static COMMANDS: &[Command] = &[
                 "the short form: --connections 1,10,100 --idle 1000 --duration 500ms, where not said otherwise",
             ),
             switch(
+                "kernel",
+                "a third pass, the kernel watching: asleep, runnable, copied per request (root, tracefs)",
+            ),
+            switch(
                 "claims",
                 "with --html: the notes' claims, put to the test, as a section of the page",
             ),
@@ -165,7 +169,8 @@ pub(super) static COMMANDS: &[Command] = &[
             JSON,
         ]],
         notes: "Rates, latencies and CPU are measured with the recorder off; calls, EAGAINs, context switches and phases in a\n\
-                shorter second pass with it on. Servers and clients have a core each, where there are two.",
+                shorter second pass with it on. Servers and clients have a core each, where there are two.\n\
+                With --kernel without root or tracefs: the reason, and exit status 69.",
         verbs: &[],
     },
     Command {
@@ -201,11 +206,16 @@ pub(super) static COMMANDS: &[Command] = &[
                 "FILE",
                 "draw a recorded run: what --json printed, or the report of serve --events",
             ),
+            switch(
+                "kernel",
+                "with the kernel's own word on each I/O: asleep, runnable, copying (root, tracefs)",
+            ),
             switch("ascii", "no character that is not ASCII; so too in a locale that is not UTF-8"),
             JSON,
         ]],
         notes: "The application is at the left, the kernel at the right, time runs downwards; the figure is of the input that\n\
-                waited longest. 'draw all' puts all models side by side. --svg and --json together are of one run.",
+                waited longest. 'draw all' puts all models side by side. --svg and --json together are of one run.\n\
+                With --kernel without root or tracefs: the reason, and exit status 69.",
         verbs: &[],
     },
     Command {

@@ -143,6 +143,13 @@ impl Model {
         self.steps.iter().filter(|step| matches!(step.per, Per::Request | Per::Turn)).count()
     }
 
+    /// The call that tells it who is ready, where it asks a call of that kind: for clients, or in the acceptor for newcomers.
+    #[must_use]
+    pub fn readiness(&self) -> Option<Call> {
+        let calls = [Call::Select, Call::Poll, Call::EpollWait];
+        calls.into_iter().find(|&call| self.steps.iter().any(|step| step.call == call))
+    }
+
     /// Whether it serves a transport.
     ///
     /// # Errors

@@ -33,6 +33,8 @@ pub struct About {
     pub duration_ns: u64,
     /// Time of a recorded pass, in nanoseconds.
     pub recorded_ns: u64,
+    /// Time of the pass with the kernel watching, in nanoseconds, where there was one.
+    pub kernel_ns: Option<u64>,
     /// Rounds.
     pub repeats: u64,
 }

@@ -1,6 +1,7 @@
 //! The figures of a cell: one list, which the table, the page and the claims read.
 
 use super::Sample;
+use super::kernel::Told;
 use super::plan::Grouped;
 use crate::phase::Nanos;
 
@@ -58,6 +59,12 @@ pub enum Figure {
     Memory,
     /// Growth of that per connection, bytes.
     PerConnection,
+    /// By the kernel: in a call and not runnable, per message, ns.
+    Asleep,
+    /// By the kernel: in a call, runnable without a CPU, per message, ns.
+    Runnable,
+    /// By the kernel: copying to the process, per message, ns.
+    Copied,
     /// The generator's share of a core, percent.
     Generator,
 }
@@ -67,7 +74,7 @@ pub const ENOUGH: usize = 100;
 
 impl Figure {
     /// All of them, in the order of tables.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::Rate,
         Self::P50,
         Self::P99,
@@ -80,6 +87,9 @@ impl Figure {
         Self::Switches,
         Self::Memory,
         Self::PerConnection,
+        Self::Asleep,
+        Self::Runnable,
+        Self::Copied,
         Self::Generator,
     ];
 
@@ -99,6 +109,9 @@ impl Figure {
             Self::Switches => "switches/req",
             Self::Memory => "memory",
             Self::PerConnection => "per conn.",
+            Self::Asleep => "asleep/req",
+            Self::Runnable => "runnable/req",
+            Self::Copied => "copied/req",
             Self::Generator => "clients' CPU",
         }
     }
@@ -119,6 +132,9 @@ impl Figure {
             Self::Switches => "switches_per_request",
             Self::Memory => "memory_bytes",
             Self::PerConnection => "bytes_per_connection",
+            Self::Asleep => "kernel_asleep_ns_per_request",
+            Self::Runnable => "kernel_runnable_ns_per_request",
+            Self::Copied => "kernel_copied_ns_per_request",
             Self::Generator => "generator_percent",
         }
     }
@@ -129,6 +145,12 @@ impl Figure {
         matches!(self, Self::Calls | Self::Again | Self::Switches)
     }
 
+    /// Whether it comes from the pass with the kernel watching.
+    #[must_use]
+    pub fn told(self) -> bool {
+        matches!(self, Self::Asleep | Self::Runnable | Self::Copied)
+    }
+
     /// Its value in one sample under `held` connections; `None` where it was not or could not be measured.
     #[must_use]
     pub fn of(self, sample: &Sample, held: usize) -> Option<f64> {
@@ -136,6 +158,9 @@ impl Figure {
         let cpu = sample.server_cpu_ns as f64 / requests;
         let recorded = &sample.recorded;
         let per_recorded = |n: u64| Some(n as f64 / some(recorded.requests)?);
+        let per_told = |of: fn(&Told) -> u64| {
+            sample.kernel.as_ref().and_then(|told| Some(of(told) as f64 / some(told.requests)?))
+        };
         Some(match self {
             Self::Rate => requests * 1e9 / some(sample.plain.wall_ns)?,
             Self::P50 => sample.latency.p50 as f64,
@@ -152,6 +177,9 @@ impl Figure {
                 let [before, with_all] = sample.memory.filter(|_| held >= ENOUGH)?;
                 with_all.pss_kib.saturating_sub(before.pss_kib) as f64 * 1024.0 / held as f64
             }
+            Self::Asleep => return per_told(|told| told.asleep_ns),
+            Self::Runnable => return per_told(|told| told.runnable_ns),
+            Self::Copied => return per_told(|told| told.copied_ns),
             Self::Generator => sample.generator_cpu_ns as f64 * 100.0 / some(sample.plain.wall_ns)?,
         })
     }
@@ -161,9 +189,15 @@ impl Figure {
     pub fn show(self, value: f64) -> String {
         match self {
             Self::Rate => Grouped(value.round() as u64).to_string(),
-            Self::P50 | Self::P99 | Self::P999 | Self::Cpu | Self::User | Self::System => {
-                Nanos(value.round() as u64).to_string()
-            }
+            Self::P50
+            | Self::P99
+            | Self::P999
+            | Self::Cpu
+            | Self::User
+            | Self::System
+            | Self::Asleep
+            | Self::Runnable
+            | Self::Copied => Nanos(value.round() as u64).to_string(),
             Self::Calls | Self::Switches => decimals(value, 2),
             Self::Again => decimals(value, 1),
             Self::Memory | Self::PerConnection => bytes(value),

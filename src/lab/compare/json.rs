@@ -4,6 +4,7 @@
 
 use super::cell::{About, Cell, Comparison, End, Kind};
 use super::figure::{Figure, Spread};
+use super::kernel::Told;
 use super::plan::Point;
 use super::sample::{Clients, Latency, Recorded, Sample};
 use crate::json::Value;
@@ -20,7 +21,7 @@ impl Comparison {
     #[must_use]
     pub fn to_json(&self) -> Value {
         let About { version, command, began, environment, cores, .. } = &self.about;
-        let About { size, duration_ns, recorded_ns, repeats, .. } = self.about;
+        let About { size, duration_ns, recorded_ns, kernel_ns, repeats, .. } = self.about;
         Value::object([
             ("waitcopy", version.as_str().into()),
             ("schema", SCHEMA.into()),
@@ -32,6 +33,7 @@ impl Comparison {
             ("size", size.into()),
             ("duration_ns", duration_ns.into()),
             ("recorded_ns", recorded_ns.into()),
+            ("kernel_ns", kernel_ns.into()),
             ("repeats", repeats.into()),
             ("cells", Value::List(self.cells.iter().map(Cell::to_json).collect())),
         ])
@@ -60,6 +62,7 @@ impl Comparison {
             size: of.count("size")?,
             duration_ns: of.count("duration_ns")?,
             recorded_ns: of.count("recorded_ns")?,
+            kernel_ns: value.count("kernel_ns"),
             repeats: of.count("repeats")?,
         };
         Ok(Self { about, cells: of.list("cells", read_cell)? })
@@ -137,7 +140,30 @@ fn write_sample(sample: &Sample) -> Value {
                 ("counts", counts(&recorded.counts)),
             ]),
         ),
+        ("kernel", sample.kernel.map(write_told).into()),
     ])
+}
+
+fn write_told(told: Told) -> Value {
+    Value::object([
+        ("wall_ns", told.wall_ns.into()),
+        ("requests", told.requests.into()),
+        ("asleep_ns", told.asleep_ns.into()),
+        ("runnable_ns", told.runnable_ns.into()),
+        ("copied_ns", told.copied_ns.into()),
+        ("copied_bytes", told.copied_bytes.into()),
+    ])
+}
+
+fn read_told(of: &Reader<'_>) -> Result<Told, String> {
+    Ok(Told {
+        wall_ns: of.count("wall_ns")?,
+        requests: of.count("requests")?,
+        asleep_ns: of.count("asleep_ns")?,
+        runnable_ns: of.count("runnable_ns")?,
+        copied_ns: of.count("copied_ns")?,
+        copied_bytes: of.count("copied_bytes")?,
+    })
 }
 
 fn write_clients(clients: &Clients) -> Value {
@@ -209,6 +235,10 @@ fn read_sample(of: &Reader<'_>) -> Result<Sample, String> {
         generator_cpu_ns: of.count("generator_cpu_ns")?,
         memory,
         recorded: read_recorded(&of.inner("recorded")?)?,
+        kernel: match of.value.get("kernel") {
+            None | Some(Value::Null) => None,
+            Some(_) => Some(read_told(&of.inner("kernel")?)?),
+        },
     })
 }
 

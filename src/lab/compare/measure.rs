@@ -1,6 +1,7 @@
 //! One visit: two passes over one model at one point, and what is made of them.
 
 use super::cell::{Cell, End, Kind};
+use super::kernel;
 use super::plan::{Grouped, Plan, Point, coming, holds, takes};
 use super::sample::{Clients, Latency, Recorded, Sample, named};
 use crate::client::load::{self, Load, Outcome, Watch};
@@ -114,7 +115,7 @@ pub(super) fn end_of(model: &Model, point: Point, sample: &Sample) -> Option<End
     }
 }
 
-/// Both passes.
+/// Both passes, and the third one where it is asked for.
 pub(super) fn sample(
     plan: &Plan,
     model: &'static Model,
@@ -140,6 +141,10 @@ pub(super) fn sample(
     let seen = drive(&shorter, &mut switches)?;
     let report = server.stop()?.ok_or("the server has left no report")?;
 
+    let told = plan.kernel.then(|| {
+        kernel::listen(|| start(plan, model, false), |server| load(plan, model, point, server))
+    });
+
     Ok(Sample {
         round: round as u64,
         plain: Clients::of(&outcome),
@@ -150,6 +155,7 @@ pub(super) fn sample(
         generator_cpu_ns: outcome.cpu.as_nanos() as u64,
         memory: empty.zip(held).map(|(empty, held)| [empty, held]),
         recorded: Recorded::of(model.name, Clients::of(&seen), switches.sum(), &report),
+        kernel: told.transpose()?,
     })
 }
 
@@ -297,6 +303,7 @@ mod tests {
             generator_cpu_ns: 0,
             memory: None,
             recorded: Recorded { counts, ..Recorded::default() },
+            kernel: None,
         }
     }
 

@@ -6,6 +6,7 @@
 mod cell;
 mod figure;
 mod json;
+mod kernel;
 mod measure;
 mod plan;
 mod sample;
@@ -14,6 +15,7 @@ mod table;
 pub use cell::{About, Cell, Comparison, End, Kind};
 pub use figure::{ENOUGH, Figure, Spread, bytes};
 pub use json::{PARTS, SCHEMA};
+pub use kernel::{LISTENS, Told};
 pub use measure::measure;
 pub use plan::{ACTIVE, Grouped, Plan, Point, Visit, holds, two_cores};
 pub use sample::{Clients, Latency, Recorded, Sample};

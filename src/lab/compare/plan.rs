@@ -85,6 +85,8 @@ pub struct Plan {
     /// Where there are two: the generator's core and the server's. Left to the scheduler, one client and
     /// its server share a core in one run and not in the next, and rates differ several times over.
     pub cores: Option<[usize; 2]>,
+    /// Whether a third pass has the kernel watch. It needs root.
+    pub kernel: bool,
 }
 
 /// Two cores that this process may run on, if it may run on two.
@@ -98,6 +100,8 @@ pub fn two_cores() -> Option<[usize; 2]> {
 
 /// What a visit costs beside its measuring: two servers that start, are joined, and stop.
 const AROUND: Duration = Duration::from_millis(150);
+/// What the pass with the kernel watching costs: its time, a server, and a tracefs instance made, read and removed.
+const KERNEL: Duration = Duration::from_millis(600);
 /// What a connection costs: made, accepted, closed.
 const PER_CONNECTION: Duration = Duration::from_micros(100);
 /// The same where it starts a thread or a process.
@@ -122,7 +126,7 @@ impl Plan {
         let idle = [1000, 10_000].map(Point::among);
         let points = busy.into_iter().chain(idle).collect();
         let duration = Duration::from_millis(1500);
-        Self { models, points, repeats: 1, duration, size: 64, cores: two_cores() }
+        Self { models, points, repeats: 1, duration, size: 64, cores: two_cores(), kernel: false }
     }
 
     /// Time of a recorded pass.
@@ -140,7 +144,7 @@ impl Plan {
         (self.duration / 10).saturating_add(behind)
     }
 
-    /// About how long one visit takes, both passes of it.
+    /// About how long one visit takes, all passes of it.
     #[must_use]
     pub fn visit_takes(&self, model: &Model, point: Point) -> Duration {
         if holds(model).is_some_and(|held| held < point.held()) && point.idle > 0 {
@@ -150,7 +154,8 @@ impl Plan {
         let pass =
             coming(model, point).saturating_mul(held).saturating_add(self.warm_up(model, point));
         let measuring = self.duration.saturating_add(self.recorded());
-        measuring.saturating_add(AROUND).saturating_add(pass.saturating_mul(2))
+        let two = measuring.saturating_add(AROUND).saturating_add(pass.saturating_mul(2));
+        if self.kernel { two.saturating_add(KERNEL).saturating_add(pass) } else { two }
     }
 
     /// All visits: a round is all points, a point is all models. So that drift of the machine favours nobody, a round begins

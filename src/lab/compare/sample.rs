@@ -1,5 +1,6 @@
 //! The plain figures of one visit: no handles, no histograms in shared memory, nothing that cannot be written and read back.
 
+use super::kernel::Told;
 use crate::client::load::Outcome;
 use crate::json::Value;
 use crate::lab::procfs::Memory;
@@ -28,6 +29,8 @@ pub struct Sample {
     pub memory: Option<[Memory; 2]>,
     /// The second pass.
     pub recorded: Recorded,
+    /// The third pass, where the kernel was to watch.
+    pub kernel: Option<Told>,
 }
 
 /// What the clients of one pass saw.

@@ -40,7 +40,7 @@ enum Column {
 }
 
 /// Every column: its head, its width with the space before it, and its rank: the highest is left out first.
-const COLUMNS: [(Column, &str, usize, u8); 16] = [
+const COLUMNS: [(Column, &str, usize, u8); 19] = [
     (Column::Of(Figure::Rate), "req/s", 9, 0),
     (Column::Spread, "+-", 5, 2),
     (Column::Bar, "", 6, 7),
@@ -52,6 +52,9 @@ const COLUMNS: [(Column, &str, usize, u8); 16] = [
     (Column::Of(Figure::Calls), "calls", 7, 1),
     (Column::Of(Figure::Again), "EAGAIN", 7, 5),
     (Column::Of(Figure::Switches), "switch", 7, 4),
+    (Column::Of(Figure::Asleep), "asleep", 8, 1),
+    (Column::Of(Figure::Runnable), "runnable", 9, 1),
+    (Column::Of(Figure::Copied), "copied", 8, 1),
     (Column::Wait, "wait", 5, 3),
     (Column::Receive, "recv", 5, 3),
     (Column::Send, "send", 5, 3),
@@ -69,8 +72,12 @@ impl Table<'_> {
     /// Those that fit: whole ranks only, the time of the flows comes or goes together.
     fn columns(&self) -> Vec<(Column, &'static str, usize)> {
         let repeated = self.comparison.about.repeats > 1;
-        let wanted =
-            COLUMNS.into_iter().filter(|(column, ..)| *column != Column::Spread || repeated);
+        let watched = self.comparison.about.kernel_ns.is_some();
+        let wanted = COLUMNS.into_iter().filter(|(column, ..)| match column {
+            Column::Spread => repeated,
+            Column::Of(figure) if figure.told() => watched,
+            _ => true,
+        });
         let wanted: Vec<_> = wanted.collect();
         let width = |most: u8| -> usize {
             let those = wanted.iter().filter(|(.., rank)| *rank <= most);
@@ -132,7 +139,7 @@ impl Table<'_> {
             1 => String::new(),
             n => format!("; medians of {n} rounds, +- half of their range"),
         };
-        let lines = [
+        let mut lines = vec![
             format!(
                 "{} bytes a message, one in flight per client, {} a measurement{rounds}; each byte checked",
                 about.size,
@@ -144,6 +151,12 @@ impl Table<'_> {
                 Nanos(about.recorded_ns)
             ),
         ];
+        lines.extend(about.kernel_ns.map(|ns| {
+            format!(
+                "Asleep, runnable, copied (per request, in all flows): the kernel's own word, a third pass of {}, recorder off.",
+                Nanos(ns)
+            )
+        }));
         for line in lines {
             writeln!(f, "{}", self.wrapped("", &line, 0))?;
         }

@@ -5,6 +5,7 @@ mod text;
 
 use super::figure::rows;
 use super::io::Io;
+use super::kernel::Kernel;
 use super::run::{Run, told};
 use crate::phase::{How, Nanos};
 
@@ -29,6 +30,8 @@ pub struct Column {
     pub queued: u64,
     /// Nanoseconds.
     pub copy: u64,
+    /// The copy alone, where the kernel has told it, in nanoseconds.
+    pub copied: Option<u64>,
 }
 
 /// The picture.
@@ -75,9 +78,14 @@ impl All {
             return "No axis: nothing divides these calls.".to_owned();
         };
         let times = if least == most { least.to_string() } else { format!("{least} to {most}") };
+        let alone = if self.columns.iter().any(|column| column.copied.is_some()) {
+            " In parentheses the copy alone, by the kernel's own word."
+        } else {
+            ""
+        };
         format!(
             "The axis is broken between the bands: the waits are {times} times as long as the copies. A blocking copy holds \
-             the wake-up as well: it is measured from the kernel's receive stamp to the return of the call."
+             the wake-up as well: it is measured from the kernel's receive stamp to the return of the call.{alone}"
         )
     }
 }
@@ -101,6 +109,7 @@ impl Column {
             wait: phases.wait,
             queued: phases.queued,
             copy: phases.copy,
+            copied: io.kernel.map(|kernel| kernel.copied),
         })
     }
 
@@ -117,6 +126,8 @@ impl Column {
     /// What stands in the lower one.
     fn copies(&self) -> Vec<String> {
         let copying = if self.one_call { "blocked" } else { self.copying };
-        vec![copying.to_owned(), Nanos(self.copy).to_string()]
+        let mut lines = vec![copying.to_owned(), Nanos(self.copy).to_string()];
+        lines.extend(self.copied.map(|copied| format!("({})", Kernel::told(copied))));
+        lines
     }
 }

@@ -2,6 +2,7 @@
 
 use super::figure::{Block, Item, Phase, Side, rows};
 use super::io::{Io, took};
+use super::kernel::Kernel;
 use crate::phase::{Asked, How, Nanos};
 
 /// A figure in the making.
@@ -51,9 +52,9 @@ impl Draft {
         if let Some(kernel) = self.io.kernel {
             // The wake-up of a call that has waited lies behind the stamp.
             if self.io.readiness.is_none() && self.io.phases.wait > 0 {
-                details.push(format!("runnable {}", Nanos(kernel.runnable)));
+                details.push(format!("runnable {}", Kernel::told(kernel.runnable)));
             }
-            details.push(format!("copied in {}", Nanos(kernel.copied)));
+            details.push(format!("copied in {}", Kernel::told(kernel.copied)));
         } else if let Some(wake) = self.io.phases.wake.filter(|&wake| wake > 0) {
             details.push(format!("wake-up {}", Nanos(wake)));
         }
@@ -66,7 +67,7 @@ impl Draft {
         let Some(kernel) = self.io.kernel else { return Vec::new() };
         let mut lines = vec![format!("asleep {}", Nanos(kernel.asleep))];
         if self.io.readiness.is_some() {
-            lines.push(format!("runnable {}", Nanos(kernel.runnable)));
+            lines.push(format!("runnable {}", Kernel::told(kernel.runnable)));
         }
         lines
     }

@@ -1,6 +1,7 @@
 //! One I/O of a run, with what stands before and after it.
 
-use super::run::{Kernel, Run, told};
+use super::kernel::{self, Kernel};
+use super::run::{Run, told};
 use crate::model::{Model, Who};
 use crate::phase::{Event, How, Phases, What};
 
@@ -41,8 +42,7 @@ impl Io {
         let of_flow =
             |event: &&Event| (event.process, event.flow) == (receive.process, receive.flow);
         let (before, after) = (&run.events[..n], &run.events[n + 1..]);
-        let ended = |event: &&Event| event.what == What::Wait && event.amount > 0;
-        let readiness = before.iter().rev().filter(of_flow).find(ended);
+        let readiness = kernel::ended(&receive, before);
         let start = before.iter().filter(of_flow).find(|event| event.what == What::Start);
         let start = start.filter(|_| matches!(run.model.who, Who::Threads | Who::Fork));
         let mut answer =

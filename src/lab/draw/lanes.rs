@@ -4,6 +4,7 @@ mod picture;
 mod text;
 
 use super::axis::Step;
+use super::kernel::Kernel;
 use super::run::{Run, Visit, told};
 use super::style::{MOST_CLIENTS, letter};
 use crate::model::Who;
@@ -251,11 +252,27 @@ fn caption(run: &Run, others: usize) -> Vec<String> {
             format!("Client {}: answered {first} after it sent{rest}.", letter(n))
         })
         .collect();
+    lines.extend(kernel(run));
     if others > 0 {
         let flows = if others == 1 { "flow" } else { "flows" };
         lines.push(format!("{others} {flows} that served nobody: not shown."));
     }
     lines
+}
+
+/// What the kernel said of all receives together.
+fn kernel(run: &Run) -> Option<String> {
+    let said: Vec<_> = run.kernel.iter().flatten().collect();
+    let sum = |of: fn(&Kernel) -> u64| Kernel::told(said.iter().map(|kernel| of(kernel)).sum());
+    let receives = if said.len() == 1 { "1 receive" } else { &format!("{} receives", said.len()) };
+    (!said.is_empty()).then(|| {
+        format!(
+            "By the kernel, {receives} with their waits: asleep {}, runnable {}, copied in {}.",
+            sum(|kernel| kernel.asleep),
+            sum(|kernel| kernel.runnable),
+            sum(|kernel| kernel.copied)
+        )
+    })
 }
 
 /// As many clients as can be told apart by colour.

@@ -1,9 +1,11 @@
 //! One run: a real server that keeps its events, clients with a script, and what both saw.
 
+use super::kernel::{self, Kernel};
 use crate::client;
 use crate::failure::{During, Failure};
 use crate::json::Value;
 use crate::lab::Server;
+use crate::lab::kernel::{Kernel as Watch, Trouble};
 use crate::model::{self, Model, Who};
 use crate::net::Endpoint;
 use crate::phase::{Event, Nanos, Waits};
@@ -29,6 +31,8 @@ pub struct Plan {
     pub delay: Duration,
     /// How many of them. One sends one message; several send two each, and come a fifth of the delay after each other.
     pub clients: usize,
+    /// Whether the kernel watches, and tells how long each receive slept, waited for a CPU and copied. It needs root.
+    pub kernel: bool,
 }
 
 /// What a client did. Times of `CLOCK_MONOTONIC`, in nanoseconds.
@@ -42,17 +46,6 @@ pub struct Visit {
     pub requests: Vec<(u64, u64)>,
     /// When it left.
     pub left: u64,
-}
-
-/// What the kernel's tracepoints said of one receive, where somebody listened to them. Nanoseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kernel {
-    /// Not runnable.
-    pub asleep: u64,
-    /// Runnable without a CPU.
-    pub runnable: u64,
-    /// Between the tracepoints around the copy.
-    pub copied: u64,
 }
 
 /// A run's figures.
@@ -81,8 +74,26 @@ impl Run {
             ("model", self.model.name.into()),
             ("delay_ns", self.delay.map(nanos).into()),
             ("clients", Value::List(visits)),
-            ("report", self.report.clone()),
+            ("report", self.told()),
         ])
+    }
+
+    /// The report, with what the kernel said beside its events.
+    fn told(&self) -> Value {
+        let Value::Object(mut members) = self.report.clone() else { return self.report.clone() };
+        if self.kernel.iter().any(Option::is_some) {
+            let events = self.events.iter().zip(&self.kernel).map(|(event, kernel)| {
+                let mut event = event.to_json();
+                if let (Value::Object(members), Some(kernel)) = (&mut event, kernel) {
+                    members.push(("kernel".to_owned(), kernel.to_json()));
+                }
+                event
+            });
+            let events = Value::List(events.collect());
+            members.retain(|(name, _)| name != "events");
+            members.push(("events".to_owned(), events));
+        }
+        Value::Object(members)
     }
 
     /// Reads them back, or the bare report of a server that kept its events.
@@ -101,7 +112,7 @@ impl Run {
         let event = |(n, event)| Event::of_json(event).map_err(|e| format!("events[{n}]: {e}"));
         let mut events = list.iter().enumerate().map(event).collect::<Result<Vec<_>, _>>()?;
         let mut kernel: Vec<_> =
-            list.iter().map(|event| event.get("kernel").and_then(Kernel::of)).collect();
+            list.iter().map(|event| event.get("kernel").and_then(Kernel::of_json)).collect();
         if !events.is_sorted_by_key(|event| event.start) {
             let mut both: Vec<_> = events.into_iter().zip(kernel).collect();
             both.sort_by_key(|(event, _)| (event.start, event.end));
@@ -117,14 +128,6 @@ impl Run {
         };
         let delay = value.count("delay_ns").map(Duration::from_nanos);
         Ok(Self { model, delay, report: report.clone(), events, kernel, visits })
-    }
-}
-
-impl Kernel {
-    fn of(value: &Value) -> Option<Self> {
-        let count = |name| value.count(name);
-        let (asleep, runnable) = (count("asleep_ns")?, count("runnable_ns")?);
-        Some(Self { asleep, runnable, copied: count("copied_ns")? })
     }
 }
 
@@ -162,7 +165,7 @@ impl Visit {
 ///
 /// # Errors
 /// As [`run`].
-pub fn single(plan: Plan) -> Result<Run, String> {
+pub fn single(plan: Plan) -> Result<Run, Trouble> {
     let plan = Plan { clients: 1, ..plan };
     let mut made = run(plan)?;
     for _ in 1..TRIES {
@@ -178,9 +181,9 @@ pub fn single(plan: Plan) -> Result<Run, String> {
 /// Runs it once.
 ///
 /// # Errors
-/// A sentence: a server that does not start or stop, a client that is not served.
-pub fn run(plan: Plan) -> Result<Run, String> {
-    let Plan { model, delay, clients } = plan;
+/// A sentence: a server that does not start or stop, a client that is not served; or why the kernel does not tell.
+pub fn run(plan: Plan) -> Result<Run, Trouble> {
+    let Plan { model, delay, clients, kernel } = plan;
     // As many workers as clients: enough for each to be served at once, and a figure that can be looked over.
     let workers = clients.to_string();
     let mut flags = vec!["--events", EVENTS];
@@ -188,10 +191,13 @@ pub fn run(plan: Plan) -> Result<Run, String> {
         flags.extend(["--workers", &workers]);
     }
     let server = Server::start_with(model.name, true, None, &flags)?;
+    let watch = kernel.then(|| Watch::start(server.process())).transpose()?;
     let visits = visit(&server, plan).map_err(|failure| failure.to_string())?;
-    let report = server.stop()?.ok_or("the server has left no report")?;
+    let seen = watch.map(Watch::stop).transpose()?;
+    let report = server.stop()?.ok_or_else(|| "the server has left no report".to_owned())?;
     let made = Run::of_json(&report)?;
-    Ok(Run { delay: Some(delay), visits, ..made })
+    let kernel = seen.map(|ios| kernel::join(&made.events, &ios)).unwrap_or_default();
+    Ok(Run { delay: Some(delay), visits, kernel, ..made })
 }
 
 /// Has all clients come, and waits until they have left.

@@ -3,27 +3,12 @@
 use super::run::Plan;
 use crate::json::Value;
 use crate::lab::child::Server;
-use crate::lab::kernel::{self, Kernel, KernelIo, Refused};
+use crate::lab::kernel::{self, Kernel, KernelIo, Trouble};
 use crate::model::Model;
 use crate::net::{Endpoint, Transport};
 use crate::phase::{Calibration, Call, Over, Waits};
 use crate::sys::Kind;
 use std::time::Duration;
-
-/// Why there is no result.
-#[derive(Debug)]
-pub enum Trouble {
-    /// The kernel does not tell, here or us.
-    Refused(Refused),
-    /// It ran, and went wrong.
-    Failed(String),
-}
-
-impl From<String> for Trouble {
-    fn from(said: String) -> Self {
-        Self::Failed(said)
-    }
-}
 
 /// One request, as the kernel saw it.
 #[derive(Clone, Debug)]
@@ -93,14 +78,13 @@ pub fn watch(plan: &Plan) -> Result<Watched, Trouble> {
     let mut command = plan.command(&[])?;
     command.arg("--phases");
     let server = Server::launch(command, plan.model.name, true)?;
-    let kernel = Kernel::start(server.process()).map_err(Trouble::Refused)?;
+    let kernel = Kernel::start(server.process())?;
     talk(plan, server.endpoint())?;
     let text = kernel.text()?;
     let left = server.leave()?;
     let ios = kernel::read(&text)?;
     let lines: Vec<_> = left.lines.iter().filter_map(|line| input(line)).collect();
-    let waits_by = [Call::Select, Call::Poll, Call::EpollWait];
-    let waits_by = waits_by.into_iter().find(|&c| plan.model.steps.iter().any(|s| s.call == c));
+    let waits_by = plan.model.readiness();
     let mut requests = requests(ios, waits_by);
     if plan.endpoint.transport().kind() == Kind::Datagram && waits_by.is_some() {
         // The first datagram ends a wait that began before the recording.

@@ -14,7 +14,7 @@ mod verdict;
 
 pub use annotate::{Line, Mark, Whose, annotate, transport};
 pub use count::{Counts, Summary};
-pub use kernel::{Means, Request, Trouble, Watched, watch};
+pub use kernel::{Means, Request, Watched, watch};
 pub use kernel_page::{KernelPage, KernelTable};
 pub use run::{Plan, Traced, run};
 pub use script::Script;

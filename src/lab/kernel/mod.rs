@@ -31,6 +31,36 @@ pub use line::{Event, Malformed, Stamped, lines};
 use instance::Instance;
 use std::fs;
 use std::path::Path;
+use std::process;
+
+/// Why there is no result.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The kernel does not tell, here or us.
+    Refused(Refused),
+    /// It ran, and went wrong.
+    Failed(String),
+}
+
+impl From<String> for Trouble {
+    fn from(said: String) -> Self {
+        Self::Failed(said)
+    }
+}
+
+impl From<Refused> for Trouble {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+/// Whether the kernel would tell us, before anything is run for it.
+///
+/// # Errors
+/// [`Refused`]: not root, no tracefs, no events of system calls in this kernel.
+pub fn available() -> Result<(), Refused> {
+    Kernel::prepare(process::id()).map(drop)
+}
 
 /// A recording that runs. Dropped or not, its instance is removed: when this process ends, however it ends.
 #[derive(Debug)]
@@ -68,7 +98,18 @@ impl Kernel {
     /// # Errors
     /// [`Refused`]: not root, no tracefs, no events of system calls in this kernel.
     pub fn start(process: u32) -> Result<Self, Refused> {
+        let kernel = Self::prepare(process)?;
+        kernel.resume()?;
+        Ok(kernel)
+    }
+
+    /// Makes everything ready, and records nothing before [`Kernel::resume`]. Whom the process makes meanwhile is known.
+    ///
+    /// # Errors
+    /// As [`Kernel::start`].
+    pub fn prepare(process: u32) -> Result<Self, Refused> {
         let instance = Instance::new()?;
+        instance.write("tracing_on", "0")?;
         instance.write("trace_clock", "mono")?;
         instance.write("options/event-fork", "1")?;
         instance.size_buffers()?;
@@ -80,8 +121,10 @@ impl Kernel {
             if fresh.is_empty() {
                 break;
             }
-            // Opened to append: opened to overwrite, it would forget the others.
-            fresh.iter().try_for_each(|flow| instance.append("set_event_pid", flow))?;
+            // Opened to append: opened to overwrite, it would forget the others. In one write: the kernel waits for all of its
+            // readers after each.
+            let fresh: Vec<_> = fresh.into_iter().map(String::as_str).collect();
+            instance.append("set_event_pid", &fresh.join(" "))?;
             known = family;
         }
         if known.is_empty() {
@@ -102,6 +145,22 @@ impl Kernel {
         Ok(Self { instance })
     }
 
+    /// Records from now on.
+    ///
+    /// # Errors
+    /// The instance cannot be written any more.
+    pub fn resume(&self) -> Result<(), Refused> {
+        self.instance.write("tracing_on", "1")
+    }
+
+    /// Records no more, until [`Kernel::resume`].
+    ///
+    /// # Errors
+    /// As [`Kernel::resume`].
+    pub fn pause(&self) -> Result<(), Refused> {
+        self.instance.write("tracing_on", "0")
+    }
+
     /// Ends the recording.
     ///
     /// # Errors
@@ -115,7 +174,7 @@ impl Kernel {
     /// # Errors
     /// A sentence: the trace cannot be read.
     pub fn text(self) -> Result<String, String> {
-        self.instance.write("tracing_on", "0").map_err(|refused| refused.to_string())?;
+        self.pause().map_err(|refused| refused.to_string())?;
         self.instance.read("trace")
     }
 }

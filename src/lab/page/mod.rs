@@ -244,6 +244,13 @@ fn how(page: &mut String, comparison: &Comparison) {
             "second pass".to_owned(),
             format!("{recorded}, recorder on, a new server: calls, EAGAINs, context switches, the phases and the flows' time"),
         ),
+    ]);
+    facts.extend(about.kernel_ns.map(|ns| {
+        let time = Nanos(ns);
+        let told = format!("{time}, recorder off, the kernel watching (tracefs), a new server: asleep, runnable, copied");
+        ("third pass".to_owned(), told)
+    }));
+    facts.extend([
         (
             "order".to_owned(),
             "a round is all points, a point all models, so that models take turns; each round begins with another model, and every second \

@@ -12,14 +12,18 @@ pub(super) fn all(page: &mut String, comparison: &Comparison) {
     *page += "<section id=\"figures\">\n<h2>All figures</h2>\n\
               <p>Times are per message. From calls/req to switches/req, the shares of the flows' time, and the medians of the phases: second pass, recorder on. \
               User and system are told where clock ticks are fine enough to say. Memory is the proportional set (PSS, without files) of the server and its children with all clients held; \
-              per conn. is its growth since the start, told from 100 clients on.</p>\n";
+              per conn. is its growth since the start, told from 100 clients on.";
+    if comparison.about.kernel_ns.is_some() {
+        *page += " Asleep, runnable and copied are the kernel's own word (tracefs), in calls of all flows: third pass.";
+    }
+    *page += "</p>\n";
     for point in comparison.points() {
         let _ = write!(
             page,
             "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"All figures under {point}\">\n<table>\n<caption>{point}</caption>\n<thead><tr><th>model</th>"
         );
         let mut columns = 0;
-        for head in heads() {
+        for head in heads(comparison) {
             columns += 1;
             let _ = write!(page, "<th scope=\"col\">{head}</th>");
         }
@@ -34,7 +38,7 @@ pub(super) fn all(page: &mut String, comparison: &Comparison) {
                         Escaped(&end.reason)
                     );
                 }
-                None => row(page, cell),
+                None => row(page, comparison, cell),
             }
             *page += "</tr>\n";
         }
@@ -43,15 +47,21 @@ pub(super) fn all(page: &mut String, comparison: &Comparison) {
     *page += "</section>\n";
 }
 
-fn heads() -> impl Iterator<Item = String> {
-    let figures = Figure::ALL.into_iter().map(|figure| figure.name().to_owned());
+/// Those that were to be measured.
+fn figures(comparison: &Comparison) -> impl Iterator<Item = Figure> {
+    let watched = comparison.about.kernel_ns.is_some();
+    Figure::ALL.into_iter().filter(move |figure| watched || !figure.told())
+}
+
+fn heads(comparison: &Comparison) -> impl Iterator<Item = String> {
+    let figures = figures(comparison).map(|figure| figure.name().to_owned());
     let shares = PARTS.into_iter().map(str::to_owned);
     let phases = PHASES.into_iter().map(|phase| format!("{phase} p50"));
     figures.chain(["errors".to_owned()]).chain(shares).chain(phases)
 }
 
-fn row(page: &mut String, cell: &Cell) {
-    for figure in Figure::ALL {
+fn row(page: &mut String, comparison: &Comparison, cell: &Cell) {
+    for figure in figures(comparison) {
         match cell.figure(figure) {
             None => *page += "<td>-</td>",
             Some(spread) => {
