@@ -82,8 +82,10 @@ fn asks(svg: &mut Svg, left: f64, top: f64, height: f64) {
 /// Lines around a middle; the last one is a time.
 fn stack(svg: &mut Svg, (x, y): (f64, f64), lines: &[String], class: &str) {
     let first = y - 8.5 * (lines.len() as f64 - 1.0) + 4.5;
+    // The phase's time is bold; in parentheses stands what is only a part of it.
+    let time = lines.iter().rposition(|line| !line.starts_with('('));
     for (n, line) in lines.iter().enumerate() {
-        let weight = if n + 1 == lines.len() { "head middle" } else { "middle" };
+        let weight = if Some(n) == time { "head middle" } else { "middle" };
         words(svg, (x, first + 17.0 * n as f64), line, &format!("{weight}{class}"));
     }
 }
