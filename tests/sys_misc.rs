@@ -214,10 +214,17 @@ fn a_child_does_not_outlive_the_thread_that_started_it() {
 
 #[test]
 fn shared_words_are_zero_and_shared() {
-    assert_eq!(errno(Shared::new(0)), libc::EINVAL);
+    assert_eq!(errno(Shared::<[AtomicU64; 0]>::new()), libc::EINVAL);
+    assert_eq!(errno(Shared::<[[AtomicU64; 7]]>::rows(0)), libc::EINVAL);
     // More than one page, and not a whole number of them.
-    let words = Shared::new(1500).unwrap();
-    assert_eq!(words.len(), 1500);
+    let words = Shared::<[AtomicU64; 1500]>::new().unwrap();
+    count_from_four_threads(&*words);
+    let rows = Shared::<[[AtomicU64; 20]]>::rows(75).unwrap();
+    assert_eq!(rows.len(), 75);
+    count_from_four_threads(rows.as_flattened());
+}
+
+fn count_from_four_threads(words: &[AtomicU64]) {
     assert!(words.iter().all(|word| word.load(SeqCst) == 0));
     thread::scope(|scope| {
         for _ in 0..4 {
@@ -327,9 +334,11 @@ fn the_release_is_the_kernels_own() {
 
 #[test]
 fn more_words_than_an_address_space_holds_are_refused() {
-    // 8 bytes each: the product wraps to 8.
-    let error = Shared::new((1 << 61) + 1).unwrap_err();
-    assert_eq!(sys::errno_name(&error), Some("ENOMEM"));
+    // 64 bytes each: the first product wraps to 64. The second does so in words already.
+    for count in [(1 << 58) + 1, usize::MAX] {
+        let error = Shared::<[[AtomicU64; 8]]>::rows(count).unwrap_err();
+        assert_eq!(sys::errno_name(&error), Some("ENOMEM"));
+    }
 }
 
 #[test]

@@ -6,12 +6,11 @@ use crate::sys::Shared;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 /// Words of one event.
 const WORDS: usize = 20;
-/// The first word of the memory counts those who asked for a place.
-const HEAD: usize = 1;
 /// In the place of a time that was not measured.
 const NONE: u64 = u64::MAX;
 
@@ -19,8 +18,15 @@ const NONE: u64 = u64::MAX;
 /// made: an event that finds no place is counted and lost. Pages that are never reached cost no memory.
 #[derive(Clone, Debug)]
 pub(super) struct Events {
-    words: Arc<Shared>,
-    room: u64,
+    memory: Arc<Memory>,
+}
+
+#[derive(Debug)]
+struct Memory {
+    /// How many asked for a place.
+    asked: Shared<[AtomicU64; 1]>,
+    /// The places.
+    rows: Shared<[[AtomicU64; WORDS]]>,
 }
 
 impl Events {
@@ -29,36 +35,31 @@ impl Events {
     /// # Errors
     /// `ENOMEM` from mmap(2).
     pub(super) fn new(room: usize) -> io::Result<Self> {
-        let words = room.checked_mul(WORDS).and_then(|words| words.checked_add(HEAD));
-        let words = Shared::new(words.ok_or(io::ErrorKind::OutOfMemory)?)?;
-        Ok(Self { words: Arc::new(words), room: room as u64 })
+        let memory = Memory { asked: Shared::new()?, rows: Shared::rows(room)? };
+        Ok(Self { memory: Arc::new(memory) })
     }
 
     /// Keeps an event, if there is a place left.
     pub(super) fn keep(&self, event: &Event) {
-        let place = self.words[0].fetch_add(1, Relaxed);
-        if place >= self.room {
-            return;
-        }
-        let at = HEAD + place as usize * WORDS;
+        let place = self.memory.asked[0].fetch_add(1, Relaxed);
+        let Some([first, others @ ..]) = self.memory.rows.get(place as usize) else { return };
         let [kind, rest @ ..] = encode(event);
-        for (word, value) in self.words[at + 1..at + WORDS].iter().zip(rest) {
+        for (word, value) in others.iter().zip(rest) {
             word.store(value, Relaxed);
         }
         // Last, so that what a killed child has left half written is not read.
-        self.words[at].store(kind, Release);
+        first.store(kind, Release);
     }
 
     /// All that were kept whole, by their beginning, and how many were lost.
     pub(super) fn read(&self) -> (Vec<Event>, u64) {
-        let asked = self.words[0].load(Relaxed);
-        let places = asked.min(self.room) as usize;
-        let mut events: Vec<_> = (0..places)
-            .filter_map(|place| {
-                let at = HEAD + place * WORDS;
-                let kind = self.words[at].load(Acquire);
+        let asked = self.memory.asked[0].load(Relaxed);
+        let places = self.memory.rows.iter().take(asked as usize);
+        let mut events: Vec<_> = places
+            .filter_map(|[first, others @ ..]| {
+                let kind = first.load(Acquire);
                 let mut words = [kind; WORDS];
-                for (value, word) in words[1..].iter_mut().zip(&self.words[at + 1..at + WORDS]) {
+                for (value, word) in words[1..].iter_mut().zip(others) {
                     *value = word.load(Relaxed);
                 }
                 decode(&words)
@@ -200,7 +201,7 @@ mod tests {
         let events = Events::new(3).unwrap();
         (0..5).for_each(|n| events.keep(&event(n)));
         assert_eq!(events.read(), ((0..3).map(event).collect(), 2));
-        events.words[HEAD + WORDS].store(0, Relaxed);
+        events.memory.rows[1][0].store(0, Relaxed);
         assert_eq!(events.read(), (vec![event(0), event(2)], 3));
     }
 }

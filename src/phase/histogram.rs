@@ -24,7 +24,7 @@ const HEAD: usize = 3;
 /// three additions and allocates nothing.
 #[derive(Debug)]
 pub struct Histogram {
-    words: Shared,
+    words: Shared<[AtomicU64; HEAD + BUCKETS]>,
 }
 
 impl Histogram {
@@ -33,7 +33,7 @@ impl Histogram {
     /// # Errors
     /// `ENOMEM` from mmap(2).
     pub fn new() -> io::Result<Self> {
-        Ok(Self { words: Shared::new(HEAD + BUCKETS)? })
+        Ok(Self { words: Shared::new()? })
     }
 
     /// Adds one value.

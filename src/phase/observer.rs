@@ -301,8 +301,7 @@ impl Observer for Counting {
 /// A receive that brought a request. What is none (the end of a stream, half of a datagram) is not counted here.
 pub(super) fn count_received(tally: &Tally, input: &impl Input) {
     if input.whole() {
-        tally.add(Count::Requests, 1);
-        tally.add(Count::BytesIn, input.bytes() as u64);
+        tally.request(input.bytes() as u64);
     }
 }
 

@@ -4,7 +4,7 @@ use super::Call;
 use crate::sys::{self, Shared};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// What is counted, recorder on or off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +126,7 @@ const WORDS: usize = WALL + 1;
 /// One set of counters; clones count into the same set.
 #[derive(Clone, Debug)]
 pub struct Tally {
-    words: Arc<Shared>,
+    words: Arc<Shared<[AtomicU64; WORDS]>>,
     /// Whether the first event of a kind is told on standard error.
     notices: bool,
 }
@@ -137,12 +137,19 @@ impl Tally {
     /// # Errors
     /// `ENOMEM` from mmap(2).
     pub fn new(notices: bool) -> io::Result<Self> {
-        Ok(Self { words: Arc::new(Shared::new(WORDS)?), notices })
+        Ok(Self { words: Arc::new(Shared::new()?), notices })
     }
 
     /// Adds to a counter and returns what it was before.
     pub fn add(&self, count: Count, n: u64) -> u64 {
         self.words[count as usize].fetch_add(n, Relaxed)
+    }
+
+    /// Counts a request of so many bytes.
+    pub fn request(&self, bytes: u64) {
+        let words = &**self.words;
+        words[Count::Requests as usize].fetch_add(1, Relaxed);
+        words[Count::BytesIn as usize].fetch_add(bytes, Relaxed);
     }
 
     /// A counter's value.
