@@ -55,14 +55,32 @@ pub struct Echo;
 #[derive(Clone, Copy, Debug)]
 pub struct Discard;
 
+/// `make_ascii_uppercase` with a quarter fewer instructions, in blocks whose length the compiler knows.
+fn upper(bytes: &mut [u8]) {
+    let block = |bytes: &mut [u8]| {
+        for byte in bytes {
+            // Moves a to z to the upper end of the signed numbers: one comparison instead of two.
+            let moved = byte.wrapping_add(i8::MAX as u8 - b'z') as i8;
+            *byte ^= u8::from(moved > i8::MAX - 26) << 5;
+        }
+    };
+    let mut rest = bytes;
+    while rest.len() >= 64 {
+        let (first, others) = std::mem::take(&mut rest).split_at_mut(64);
+        block(first);
+        rest = others;
+    }
+    block(rest);
+}
+
 impl Service for Upper {
     fn stream(&self, bytes: &mut [u8]) -> Answer {
-        bytes.make_ascii_uppercase();
+        upper(bytes);
         Answer::Send(bytes.len())
     }
 
     fn datagram(&self, packet: &mut [u8]) -> Option<usize> {
-        packet.make_ascii_uppercase();
+        upper(packet);
         Some(packet.len())
     }
 }
@@ -96,10 +114,13 @@ mod tests {
 
     #[test]
     fn upper_changes_ascii_letters_and_nothing_else() {
-        let mut bytes: Vec<u8> = (0..=255).collect();
-        assert_eq!(Upper.stream(&mut bytes), Answer::Send(256));
-        for (i, byte) in bytes.into_iter().enumerate() {
-            assert_eq!(byte, (i as u8).to_ascii_uppercase());
+        // All bytes, in whole blocks and in what is left of one.
+        for length in 0..=320 {
+            let mut bytes: Vec<u8> = (0..length).map(|i| i as u8).collect();
+            assert_eq!(Upper.stream(&mut bytes), Answer::Send(length));
+            for (i, byte) in bytes.into_iter().enumerate() {
+                assert_eq!(byte, (i as u8).to_ascii_uppercase(), "byte {i} of {length}");
+            }
         }
     }
 }

@@ -32,7 +32,9 @@ pub struct Stop {
 /// What all flows of a server have in common.
 #[derive(Debug)]
 struct Shared {
-    requested: AtomicBool,
+    /// Whether the stop is requested, and the test seam, see [`Stop::widen_race`]: asked each turn, so that both are one
+    /// question. The lowest bit is the request, the others are twice the nanoseconds.
+    asked: AtomicU64,
     /// The drain's time is over as well.
     over: AtomicBool,
     /// Readable once the stop is requested.
@@ -43,9 +45,9 @@ struct Shared {
     drain: Duration,
     /// `CLOCK_MONOTONIC` nanoseconds; 0 before the request.
     deadline: AtomicU64,
-    /// Test seam, see [`Stop::widen_race`]: nanoseconds.
-    race: AtomicU64,
 }
+
+const REQUESTED: u64 = 1;
 
 impl Clone for Stop {
     fn clone(&self) -> Self {
@@ -66,13 +68,12 @@ impl Stop {
     /// `EMFILE`, `ENFILE` from eventfd(2).
     pub fn new(drain: Duration) -> io::Result<Self> {
         let shared = Shared {
-            requested: AtomicBool::new(false),
+            asked: AtomicU64::new(0),
             over: AtomicBool::new(false),
             counter: sys::eventfd()?,
             blocked: Cells::default(),
             drain,
             deadline: AtomicU64::new(0),
-            race: AtomicU64::new(0),
         };
         let cell = shared.blocked.take();
         Ok(Self { shared: Arc::new(shared), cell })
@@ -95,7 +96,8 @@ impl Stop {
     /// stops the server at random moments hits the window of a racy stop almost surely with 1 ms of it,
     /// and almost never without.
     pub fn widen_race(&self, pause: Duration) {
-        self.shared.race.store(pause.as_nanos() as u64, SeqCst);
+        let pause = (pause.as_nanos() as u64) << 1;
+        let _ = self.shared.asked.fetch_update(SeqCst, SeqCst, |old| Some(pause | old & REQUESTED));
     }
 
     /// Asks the server to stop. Async-signal-safe; a second request changes nothing.
@@ -104,7 +106,7 @@ impl Stop {
         let deadline = u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX);
         // The first request sets the deadline.
         let _ = self.shared.deadline.compare_exchange(0, deadline, SeqCst, SeqCst);
-        self.shared.requested.store(true, SeqCst);
+        self.shared.asked.fetch_or(REQUESTED, SeqCst);
         // A full counter is readable as well: nothing to do about an error.
         let _ = sys::eventfd_write(&self.shared.counter);
         self.shared.shut(Shutdown::Read);
@@ -123,8 +125,14 @@ impl Stop {
 
     /// Whether the stop was requested. Check it before each call that may wait.
     #[must_use]
+    #[inline]
     pub fn requested(&self) -> bool {
-        let requested = self.shared.requested.load(SeqCst);
+        self.shared.asked.load(SeqCst) != 0 && self.requested_or_paused()
+    }
+
+    #[cold]
+    fn requested_or_paused(&self) -> bool {
+        let requested = self.shared.asked.load(SeqCst) & REQUESTED != 0;
         if !requested {
             self.pause();
         }
@@ -162,7 +170,7 @@ impl Stop {
             // ENOTCONN: the connection is dead already, and the call will say so.
             if self.shared.over.load(SeqCst) {
                 let _ = sys::shutdown(fd, Shutdown::Both);
-            } else if self.shared.requested.load(SeqCst) {
+            } else if self.shared.asked.load(SeqCst) & REQUESTED != 0 {
                 let _ = sys::shutdown(fd, Shutdown::Read);
             }
             self.pause();
@@ -175,7 +183,7 @@ impl Stop {
     }
 
     fn pause(&self) {
-        let race = self.shared.race.load(SeqCst);
+        let race = self.shared.asked.load(SeqCst) >> 1;
         if race > 0 {
             // ppoll, not a sleep, but to the same end; a signal may shorten it.
             let _ = sys::ppoll(&mut [], Some(Duration::from_nanos(race)));

@@ -30,9 +30,6 @@ pub fn serve<S: Service + ?Sized, O: Observer>(
     epoll.add(&front, Interest::READ, Id::LISTENER.token()).during("epoll_ctl", "listener")?;
     let mut events = [EpollEvent::EMPTY; EVENTS_PER_TURN];
     while !stop.requested() {
-        if front.wakes() {
-            listen(&epoll, &front, Interest::READ)?;
-        }
         // wait
         let timeout = clients.timeout(&front);
         let ready = observer.wait(Call::EpollWait, || epoll.epoll_wait(&mut events, timeout));
@@ -45,12 +42,18 @@ pub fn serve<S: Service + ?Sized, O: Observer>(
                 id => attend(&epoll, &mut clients, id, service, observer),
             }
         }
-        clients.expire(observer);
+        if clients.timed() {
+            clients.expire(observer);
+            if front.wakes() {
+                listen(&epoll, &front, Interest::READ)?;
+            }
+        }
     }
     clients.drain(front, service, observer, stop)
 }
 
 /// Takes in who is waiting, and puts each into the set.
+#[inline(never)]
 fn admit<S: Service + ?Sized, O: Observer>(
     epoll: &Epoll,
     clients: &mut Clients,

@@ -36,9 +36,6 @@ pub fn serve<S: Service + ?Sized, O: Observer>(
     // Ready, told already, and not drained in their last turn.
     let mut carried: VecDeque<Id> = VecDeque::new();
     while !stop.requested() {
-        if front.wakes() {
-            listen(&epoll, &front, Interest::READ)?;
-        }
         // wait, unless somebody is known to be ready
         let timeout =
             if carried.is_empty() { clients.timeout(&front) } else { Some(Duration::ZERO) };
@@ -59,12 +56,18 @@ pub fn serve<S: Service + ?Sized, O: Observer>(
             let Some(id) = carried.pop_front() else { break };
             attend(&mut carried, &mut clients, id, true, service, observer);
         }
-        clients.expire(observer);
+        if clients.timed() {
+            clients.expire(observer);
+            if front.wakes() {
+                listen(&epoll, &front, Interest::READ)?;
+            }
+        }
     }
     clients.drain(front, service, observer, stop)
 }
 
 /// Takes in who is waiting, and puts each into the set.
+#[inline(never)]
 fn admit<S: Service + ?Sized, O: Observer>(
     epoll: &Epoll,
     clients: &mut Clients,

@@ -30,6 +30,8 @@ pub struct Clients {
     most: usize,
     scratch: Box<[u8]>,
     idle: Option<Idle>,
+    /// A wait may have to end by itself: there is an idle time-out, or the listener rests.
+    timed: bool,
     /// Clients of a Unix socket: what is sent is with the peer at once.
     local: bool,
     /// Of a blocking connection: how long all of it may take, and until when, on `CLOCK_MONOTONIC`.
@@ -51,6 +53,7 @@ impl Clients {
             most: settings.max_connections.unwrap_or(usize::MAX),
             scratch: vec![0; settings.buffer].into_boxed_slice(),
             idle: settings.idle_timeout.map(Idle::new),
+            timed: settings.idle_timeout.is_some(),
             local: false,
             request_timeout: settings.request_timeout,
             until: None,
@@ -85,6 +88,7 @@ impl Clients {
     ///
     /// # Errors
     /// Only when the front itself is broken.
+    #[inline(never)]
     pub fn admit_all<S: Service + ?Sized, O: Observer>(
         &mut self,
         front: &mut Front,
@@ -105,6 +109,7 @@ impl Clients {
                 self.close(id, end, observer);
             }
         }
+        self.timed |= front.rests();
         Ok(())
     }
 
@@ -181,6 +186,7 @@ impl Clients {
 
     /// One turn of a connection; it is closed when that ends it. An identity whose connection is gone
     /// already (a stale event) is answered [`Turn::Empty`].
+    #[inline(always)]
     pub fn turn<S: Service + ?Sized, O: Observer>(
         &mut self,
         id: Id,
@@ -188,8 +194,11 @@ impl Clients {
         observer: &mut O,
     ) -> Turn {
         let Some(connection) = self.slab.get_mut(id) else { return Turn::Empty };
-        let turn = connection.turn(id, &mut self.scratch, service, observer);
-        self.after(id, turn, observer)
+        match connection.turn(id, &mut self.scratch, service, observer) {
+            // Almost always: there is nothing to be done after it.
+            Turn::Short if !self.timed => Turn::Short,
+            turn => self.after(id, turn, observer),
+        }
     }
 
     /// The same on a blocking connection: waits inside its calls.
@@ -209,6 +218,7 @@ impl Clients {
         self.after(id, turn, observer)
     }
 
+    #[inline(never)]
     fn after<O: Observer>(&mut self, id: Id, turn: Turn, observer: &mut O) -> Turn {
         match turn {
             Turn::Ended(end) => self.close(id, end, observer),
@@ -263,6 +273,7 @@ impl Clients {
     }
 
     /// Closes a connection. Its identity finds nothing from now on.
+    #[inline(never)]
     pub fn close<O: Observer>(&mut self, id: Id, end: End, observer: &mut O) {
         if self.slab.remove(id).is_some() {
             observer.called(Call::Close);
@@ -283,8 +294,9 @@ impl Clients {
         }
     }
 
-    /// A connection, unless it is gone.
+    /// A connection, unless it is gone. Asked for where a stall begins or ends: rarely.
     #[must_use]
+    #[inline(never)]
     pub fn get(&self, id: Id) -> Option<&Connection> {
         self.slab.get(id)
     }
@@ -321,7 +333,21 @@ impl Clients {
     /// How long the model may wait: until the next connection may be idle for too long or the
     /// listener's rest ends. `None`, for ever, without either, and then no clock is read.
     #[must_use]
-    pub fn timeout(&self, front: &Front) -> Option<Duration> {
+    #[inline]
+    pub fn timeout(&mut self, front: &Front) -> Option<Duration> {
+        if self.timed { self.next_moment(front) } else { None }
+    }
+
+    /// Whether the last wait may have ended by itself: then [`expire`](Self::expire) and [`Front::wakes`] have something to do.
+    #[must_use]
+    #[inline]
+    pub fn timed(&self) -> bool {
+        self.timed
+    }
+
+    #[cold]
+    fn next_moment(&mut self, front: &Front) -> Option<Duration> {
+        self.timed = self.idle.is_some() || front.rests();
         let idle = self.idle.as_ref().filter(|_| !self.slab.is_empty());
         let idle = idle.map(|idle| idle.zero + TICK * idle.next);
         let next = [idle, front.rests_until()].into_iter().flatten().min()?;
@@ -330,7 +356,15 @@ impl Clients {
 
     /// Closes the connections on which no byte has moved for `--idle-timeout`. Looks at all of them, but
     /// at most 16 times per time-out: a connection is closed up to 1/16 and two ticks late, never early.
+    #[inline]
     pub fn expire<O: Observer>(&mut self, observer: &mut O) {
+        if self.idle.is_some() {
+            self.expire_idle(observer);
+        }
+    }
+
+    #[cold]
+    fn expire_idle<O: Observer>(&mut self, observer: &mut O) {
         let Some(idle) = &mut self.idle else { return };
         let now = idle.now();
         if now < idle.next {
@@ -398,6 +432,6 @@ mod tests {
     #[test]
     fn an_idle_connection_costs_what_the_docs_say() {
         // docs/architecture.md and docs/models.md state this figure.
-        assert_eq!(Clients::BYTES_PER_IDLE, 56);
+        assert_eq!(Clients::BYTES_PER_IDLE, 32);
     }
 }

@@ -39,39 +39,40 @@ pub struct Connection {
     pub(super) carried: bool,
     /// `SO_RCVTIMEO` is what a signal has left of the idle time-out, not all of it.
     pub(super) shortened: bool,
-    /// The service wants it closed once the output is gone.
-    closing: bool,
     /// When a byte last moved, in ticks of the idle clock.
     pub(super) moved: u32,
     /// With an idle clock: what the peer had not acknowledged when the output last stalled or moved.
     pub(super) unacknowledged: u32,
-    /// Part of `output` that is sent.
-    sent: u32,
-    /// The rest of one answer, so never more than one buffer; without allocation while empty.
-    output: Vec<u8>,
+    /// The rest of one answer.
+    output: Option<Box<Rest>>,
+}
+
+/// What the kernel has not taken of an answer, so never more than one buffer.
+#[derive(Debug)]
+struct Rest {
+    bytes: Box<[u8]>,
+    /// Part of them that is sent.
+    sent: usize,
+    /// The service wants the connection closed once they are gone.
+    close: bool,
 }
 
 impl Connection {
     pub(super) fn new(socket: OwnedFd) -> Self {
-        Self {
-            socket,
-            carried: false,
-            shortened: false,
-            unacknowledged: 0,
-            closing: false,
-            moved: 0,
-            sent: 0,
-            output: Vec::new(),
-        }
+        Self { socket, carried: false, shortened: false, moved: 0, unacknowledged: 0, output: None }
     }
 
     /// Whether output is kept: the connection waits for room, not for data.
     #[must_use]
     pub fn stalled(&self) -> bool {
-        !self.output.is_empty()
+        self.output.is_some()
     }
 
+    // The way of a request becomes part of each model's loop (`inline`): what it costs in this process are a few loads and
+    // comparisons, and handing them over would cost more. What is rare is left outside (`cold`), where it takes no register.
+
     /// One turn without waiting: sends what is kept, **or** receives once into `scratch` and answers.
+    #[inline(always)]
     pub(super) fn turn<S: Service + ?Sized, O: Observer>(
         &mut self,
         id: Id,
@@ -79,64 +80,166 @@ impl Connection {
         service: &S,
         observer: &mut O,
     ) -> Turn {
-        if self.stalled() {
+        if self.output.is_some() {
             return self.flush(id, observer);
         }
         let carried = std::mem::take(&mut self.carried);
         // copy
-        let received = uninterrupted(observer, |observer| {
-            observer.receive(id, carried, || sys::recv(&self.socket, scratch))
-        });
-        let n = match received {
-            Ok(0) => return Turn::Ended(End::EndOfFile),
-            Ok(n) => n,
-            Err(error) => return failed(&error),
-        };
-        let (reply, close) = answer(service, observer, &mut scratch[..n]);
+        match self.receive(id, carried, scratch, observer) {
+            Ok(n) => self.received(id, n, scratch, service, observer),
+            Err(error) => self.turn_again(id, carried, error, scratch, service, observer),
+        }
+    }
+
+    #[inline(always)]
+    fn receive<O: Observer>(
+        &self,
+        id: Id,
+        carried: bool,
+        scratch: &mut [u8],
+        observer: &mut O,
+    ) -> io::Result<usize> {
+        observer.receive(id, carried, || sys::recv(&self.socket, scratch))
+    }
+
+    /// The rest of a turn whose receive has failed, and perhaps only by a signal.
+    #[cold]
+    fn turn_again<S: Service + ?Sized, O: Observer>(
+        &mut self,
+        id: Id,
+        carried: bool,
+        error: io::Error,
+        scratch: &mut [u8],
+        service: &S,
+        observer: &mut O,
+    ) -> Turn {
+        match again(error, observer, |observer| self.receive(id, carried, scratch, observer)) {
+            Ok(n) => self.received(id, n, scratch, service, observer),
+            Err(error) => failed(&error),
+        }
+    }
+
+    /// Answers `n` bytes.
+    #[inline(always)]
+    fn received<S: Service + ?Sized, O: Observer>(
+        &mut self,
+        id: Id,
+        n: usize,
+        scratch: &mut [u8],
+        service: &S,
+        observer: &mut O,
+    ) -> Turn {
+        if n == 0 {
+            Turn::Ended(End::EndOfFile)
+        } else if n < scratch.len() {
+            self.answer(id, &mut scratch[..n], Turn::Short, service, observer)
+        } else {
+            self.answer_full(id, scratch, service, observer)
+        }
+    }
+
+    /// Has the service answer, in place; `served` is what has come of the turn when all of it is sent.
+    #[inline(always)]
+    fn answer<S: Service + ?Sized, O: Observer>(
+        &mut self,
+        id: Id,
+        bytes: &mut [u8],
+        served: Turn,
+        service: &S,
+        observer: &mut O,
+    ) -> Turn {
+        match observer.service(|| service.stream(bytes)) {
+            Answer::Send(n) if n == bytes.len() => self.reply(id, bytes, served, observer),
+            answer => self.reply_otherwise(id, bytes, answer, served, observer),
+        }
+    }
+
+    #[inline(never)]
+    fn answer_full<S: Service + ?Sized, O: Observer>(
+        &mut self,
+        id: Id,
+        bytes: &mut [u8],
+        service: &S,
+        observer: &mut O,
+    ) -> Turn {
+        self.answer(id, bytes, Turn::Full, service, observer)
+    }
+
+    /// Sends an answer, and keeps what there is no room for.
+    #[inline(always)]
+    fn reply<O: Observer>(&mut self, id: Id, bytes: &[u8], served: Turn, observer: &mut O) -> Turn {
         // send
-        let sent = match self.send(id, &scratch[..reply], observer) {
-            Ok(sent) => sent,
+        match self.send(id, bytes, observer) {
+            Ok(n) if n == bytes.len() => served,
+            sent => self.keep(id, sent, bytes, served, observer),
+        }
+    }
+
+    /// The same where the answer is shorter than the request, or is the last one.
+    #[cold]
+    fn reply_otherwise<O: Observer>(
+        &mut self,
+        id: Id,
+        bytes: &[u8],
+        answer: Answer,
+        served: Turn,
+        observer: &mut O,
+    ) -> Turn {
+        let (n, close) = within(answer, bytes.len());
+        let served = if close { Turn::Ended(End::Served) } else { served };
+        if n == 0 { served } else { self.reply(id, &bytes[..n], served, observer) }
+    }
+
+    /// Sends without waiting.
+    #[inline(always)]
+    fn send<O: Observer>(&self, id: Id, bytes: &[u8], observer: &mut O) -> io::Result<usize> {
+        observer.send(id, bytes.len(), || sys::send(&self.socket, bytes))
+    }
+
+    /// What the kernel has not taken of an answer waits until there is room.
+    #[cold]
+    fn keep<O: Observer>(
+        &mut self,
+        id: Id,
+        sent: io::Result<usize>,
+        bytes: &[u8],
+        served: Turn,
+        observer: &mut O,
+    ) -> Turn {
+        let sent =
+            sent.or_else(|error| again(error, observer, |observer| self.send(id, bytes, observer)));
+        let rest = match room(sent) {
+            Ok(n) => &bytes[n..],
             Err(ended) => return ended,
         };
-        if sent < reply {
-            self.output.extend_from_slice(&scratch[sent..reply]);
-            self.closing = close;
-            return Turn::Stalled;
+        if rest.is_empty() {
+            return served;
         }
-        served(close, n == scratch.len())
+        let close = served == Turn::Ended(End::Served);
+        self.output = Some(Box::new(Rest { bytes: rest.into(), sent: 0, close }));
+        Turn::Stalled
     }
 
     /// Sends what is kept, as far as there is room.
+    #[cold]
     fn flush<O: Observer>(&mut self, id: Id, observer: &mut O) -> Turn {
-        let rest = &self.output[self.sent as usize..];
-        match self.send(id, rest, observer) {
-            Ok(n) if n == rest.len() => {
-                // Gives the memory back: a stall is rare, an idle connection is not.
-                self.output = Vec::new();
-                self.sent = 0;
-                if self.closing { Turn::Ended(End::Served) } else { Turn::Flushed }
+        let Some(mut rest) = self.output.take() else { return Turn::Empty };
+        let bytes = &rest.bytes[rest.sent..];
+        let sent = uninterrupted(observer, |observer| self.send(id, bytes, observer));
+        let turn = match room(sent) {
+            // The memory is given back: a stall is rare, an idle connection is not.
+            Ok(n) if n == bytes.len() => {
+                return if rest.close { Turn::Ended(End::Served) } else { Turn::Flushed };
             }
             Ok(0) => Turn::StillStalled,
             Ok(n) => {
-                self.sent += n as u32;
+                rest.sent += n;
                 Turn::Draining
             }
             Err(ended) => ended,
-        }
-    }
-
-    /// Sends what the kernel takes without waiting, perhaps nothing; how the connection ended otherwise.
-    fn send<O: Observer>(&self, id: Id, bytes: &[u8], observer: &mut O) -> Result<usize, Turn> {
-        if bytes.is_empty() {
-            return Ok(0);
-        }
-        let sent = uninterrupted(observer, |observer| {
-            observer.send(id, bytes.len(), || sys::send(&self.socket, bytes))
-        });
-        sent.or_else(|error| match failed(&error) {
-            Turn::Empty => Ok(0),
-            ended => Err(ended),
-        })
+        };
+        self.output = Some(rest);
+        turn
     }
 
     /// One turn on a blocking socket: waits for data and copies it in one call, then sends all of the
@@ -173,7 +276,8 @@ impl Connection {
                 return turn;
             }
         };
-        let (reply, close) = answer(service, observer, &mut scratch[..n]);
+        let answer = observer.service(|| service.stream(&mut scratch[..n]));
+        let (reply, close) = within(answer, n);
         // send
         let mut sent = 0;
         while sent < reply {
@@ -199,35 +303,42 @@ pub(super) fn uninterrupted<O: Observer>(
     observer: &mut O,
     mut call: impl FnMut(&mut O) -> io::Result<usize>,
 ) -> io::Result<usize> {
-    loop {
+    call(observer).or_else(|error| again(error, observer, call))
+}
+
+/// The same for a call that has failed once.
+fn again<O: Observer>(
+    mut error: io::Error,
+    observer: &mut O,
+    mut call: impl FnMut(&mut O) -> io::Result<usize>,
+) -> io::Result<usize> {
+    while error.kind() == io::ErrorKind::Interrupted {
+        interrupted(observer);
         match call(observer) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => interrupted(observer),
-            result => return result,
+            Ok(n) => return Ok(n),
+            Err(next) => error = next,
         }
     }
+    Err(error)
 }
 
 fn interrupted<O: Observer>(observer: &O) {
     observer.tally().add(Count::Interrupted, 1);
 }
 
-/// Has the service answer; how much to send, and whether that is the end.
-fn answer<S: Service + ?Sized, O: Observer>(
-    service: &S,
-    observer: &mut O,
-    bytes: &mut [u8],
-) -> (usize, bool) {
-    match observer.service(|| service.stream(bytes)) {
-        Answer::Send(n) => (n.min(bytes.len()), false),
-        Answer::SendThenClose(n) => (n.min(bytes.len()), true),
+/// How much to send of so many bytes, and whether that is the end.
+fn within(answer: Answer, bytes: usize) -> (usize, bool) {
+    match answer {
+        Answer::Send(n) => (n.min(bytes), false),
+        Answer::SendThenClose(n) => (n.min(bytes), true),
     }
 }
 
 fn served(close: bool, full: bool) -> Turn {
     match (close, full) {
-        (true, _) => Turn::Ended(End::Served),
-        (false, true) => Turn::Full,
         (false, false) => Turn::Short,
+        (false, true) => Turn::Full,
+        (true, _) => Turn::Ended(End::Served),
     }
 }
 
@@ -241,6 +352,14 @@ fn failed(error: &io::Error) -> Turn {
         }
         _ => Turn::Ended(End::Failed),
     }
+}
+
+/// A send that found no room has sent nothing; another that failed has ended the connection.
+fn room(sent: io::Result<usize>) -> Result<usize, Turn> {
+    sent.or_else(|error| match failed(&error) {
+        Turn::Empty => Ok(0),
+        ended => Err(ended),
+    })
 }
 
 /// The same where the call was willing to wait: `EAGAIN` is its time-out.

@@ -33,6 +33,7 @@ impl Clients {
     ///
     /// # Errors
     /// From poll(2): `ENOMEM`; a broken datagram socket.
+    #[inline(never)]
     pub fn drain<S: Service + ?Sized, O: Observer>(
         mut self,
         front: Front,

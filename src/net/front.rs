@@ -84,6 +84,7 @@ impl Front {
 
     /// Whether it rests, because descriptors or memory are short: then it does not belong into a readiness set.
     #[must_use]
+    #[inline]
     pub fn rests(&self) -> bool {
         self.rests_until().is_some()
     }
@@ -98,7 +99,14 @@ impl Front {
     }
 
     /// True once, when a rest is over.
+    #[inline]
     pub fn wakes(&mut self) -> bool {
+        // Asked each turn, and almost never the case.
+        self.rests() && self.rest_is_over()
+    }
+
+    #[cold]
+    fn rest_is_over(&mut self) -> bool {
         match self {
             Self::Stream(listener) => listener.wakes(),
             Self::Datagram(_) => false,

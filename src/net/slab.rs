@@ -98,7 +98,8 @@ impl<T> Slab<T> {
     }
 
     fn place(&mut self, id: Id) -> Option<&mut Place<T>> {
-        self.places.get_mut(id.slot as usize).filter(|place| place.generation == id.generation)
+        let place = self.places.get_mut(id.slot as usize)?;
+        if place.generation == id.generation { Some(place) } else { None }
     }
 }
 

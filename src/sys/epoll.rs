@@ -110,6 +110,7 @@ impl Epoll {
         self.epoll_ctl(libc::EPOLL_CTL_DEL, fd, Interest::NONE, 0)
     }
 
+    #[inline(never)]
     fn epoll_ctl(
         &self,
         op: libc::c_int,
