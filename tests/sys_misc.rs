@@ -72,8 +72,8 @@ fn an_epoll_set_is_close_on_exec_and_closed_by_its_owner() {
 
 #[test]
 fn io_uring_is_there_or_says_why_not() {
-    match sys::io_uring_setup() {
-        Ok(ring) => assert_close_on_exec("io_uring_setup", ring.as_raw_fd()),
+    match sys::Uring::setup(1, 2) {
+        Ok(ring) => assert_close_on_exec("io_uring_setup", ring.as_fd().as_raw_fd()),
         Err(error) => {
             let code = error.raw_os_error().unwrap();
             assert!([libc::EPERM, libc::ENOSYS].contains(&code), "{}", sys::describe(&error));

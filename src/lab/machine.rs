@@ -127,7 +127,7 @@ fn tracefs() -> Ability {
 }
 
 fn io_uring() -> Ability {
-    let (good, found) = match sys::io_uring_setup() {
+    let (good, found) = match sys::Uring::setup(1, 2) {
         Ok(_) => (true, "io_uring_setup works".to_owned()),
         Err(error) => (false, format!("io_uring_setup: {}", sys::describe(&error))),
     };

@@ -38,6 +38,7 @@ mod sockopt;
 pub mod ssh;
 mod termios;
 mod timerfd;
+mod uring;
 mod usage;
 #[cfg(feature = "remote")]
 mod zero;
@@ -58,7 +59,7 @@ pub use mmap::Shared;
 #[cfg(feature = "remote")]
 pub use passwd::{Passwd, getpwuid, getuid};
 pub use poll::{PollFd, poll, ppoll};
-pub use probe::{io_uring_setup, uname_release};
+pub use probe::uname_release;
 pub use process::{die_with_parent, end_with_parent, getppid, gettid, kill, run_on};
 pub use published::Published;
 pub use random::getrandom;
@@ -80,6 +81,7 @@ pub use sockopt::{
 };
 pub use termios::{Termios, tcgetattr, tcsetattr, window_size};
 pub use timerfd::{timerfd_create, timerfd_settime};
+pub use uring::{Completion, Rest, Sent, Taken, Uring, Wait};
 pub use usage::{Usage, Who, getrusage, wait4};
 #[cfg(feature = "remote")]
 pub use zero::zero;
@@ -163,6 +165,9 @@ pub fn errno_name(error: &io::Error) -> Option<&'static str> {
             libc::EHOSTDOWN => "EHOSTDOWN",
             libc::EHOSTUNREACH => "EHOSTUNREACH",
             libc::EINPROGRESS => "EINPROGRESS",
+            libc::ECANCELED => "ECANCELED",
+            libc::ETIME => "ETIME",
+            libc::EBUSY => "EBUSY",
             _ => return None,
         })
     })
@@ -195,6 +200,34 @@ pub fn in_progress(error: &io::Error) -> bool {
 #[must_use]
 pub fn no_buffers(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ENOBUFS)
+}
+
+/// What can be done about a ring that the kernel refuses.
+#[must_use]
+pub fn uring_remedy(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => {
+            "forbidden by kernel.io_uring_disabled (sysctl kernel.io_uring_disabled=0 allows it) or by the seccomp \
+             filter of a container or sandbox (allow io_uring_setup, io_uring_enter, io_uring_register)"
+        }
+        Some(libc::ENOSYS) => {
+            "this kernel was built without it, or a sandbox hides it; another model does not need it"
+        }
+        Some(libc::ENOMEM) => {
+            "memory is short, or RLIMIT_MEMLOCK is (ulimit -l), which rings are charged to"
+        }
+        _ => "Linux 6.0 or newer is needed",
+    }
+}
+
+/// Whether a ring goes on after this: the time was over (`ETIME`), memory or room for completions is short at this moment (`EAGAIN`,
+/// `EBUSY`, `ENOBUFS`), or an operation was cancelled (`ECANCELED`).
+#[must_use]
+pub fn uring_goes_on(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ETIME | libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::ECANCELED)
+    )
 }
 
 /// Classes of an accept4(2) failure, see [`accept_failure`].
@@ -235,6 +268,8 @@ pub fn accept_failure(error: &io::Error) -> AcceptFailure {
             | libc::ENETUNREACH
             | libc::ETIMEDOUT,
         ) => AcceptFailure::OneClient,
+        // Of a ring's accept, at the stop.
+        Some(libc::ECANCELED) => AcceptFailure::Again,
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
             AcceptFailure::NoResources
         }
