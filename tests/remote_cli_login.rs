@@ -229,8 +229,8 @@ fn an_alias_of_the_configuration_is_a_host() {
         command.args(["remote", "exec", "--config"]).arg(&config).args(["box", "--", "echo hi"]);
         command.env_remove("SSH_AUTH_SOCK").stdin(Stdio::null());
         assert_eq!(said(&mut command).well().text(), "hi\n");
-        fs::write(&config, "Host box\n ProxyJump gate\n").unwrap();
-        said(&mut command).failed(2, &["ProxyJump gate, which is not supported yet"]);
+        fs::write(&config, "Host box\n BindAddress 127.0.0.9\n").unwrap();
+        said(&mut command).failed(2, &["BindAddress 127.0.0.9, which is not supported yet"]);
         fs::write(&config, "Nonsense yes\n").unwrap();
         said(&mut command).failed(78, &["nonsense", "line 1"]);
     });

@@ -109,7 +109,7 @@ fn what_openssh_s_configuration_says() {
             "Host machine far\n HostName 127.0.0.1\n User {user}\n Port {port}\n\
             Host machine\n IdentityFile ~/.ssh/of_the_machine\n HashKnownHosts yes\n Compression yes\n\
             UserKnownHostsFile ~/.ssh/machines\n StrictHostKeyChecking accept-new\n\
-            Host far\n ProxyJump near\n"
+            Host far\n BindAddress 127.0.0.9\n"
         );
         fs::write(folder.join("config"), config).unwrap();
         let machine = || Client::from_config("machine").unwrap();
@@ -125,7 +125,7 @@ fn what_openssh_s_configuration_says() {
         // What cannot be done is refused, and not left out.
         let error = refusal(&Client::from_config("far").unwrap());
         assert_eq!((error.step(), error.reason()), (Step::Settings, Reason::Usage));
-        holds(&error, &["ProxyJump near", "not supported"]);
+        holds(&error, &["BindAddress 127.0.0.9", "not supported"]);
         // Without the configuration the name is no host's.
         assert_eq!(Client::new("root@machine").unwrap().user(), "root");
     });

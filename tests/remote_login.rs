@@ -177,7 +177,7 @@ fn about_tells_the_server_and_its_banner() {
         assert!(about.banner.starts_with("Authorised users only."), "{:?}", about.banner);
         assert!(about.server.starts_with("SSH-2.0-OpenSSH"), "{:?}", about.server);
         assert_eq!((&*about.host, &*about.user), ("127.0.0.1", sshd.user()));
-        assert_eq!(about.peer, sshd.addr());
+        assert_eq!((about.peer, about.via.len()), (Some(sshd.addr()), 0));
         assert_eq!(about.methods.len(), 6, "{:?}", about.methods);
         assert_eq!(about.methods[1], "ssh-ed25519");
         assert!(about.notices.is_empty(), "{:?}", about.notices);

@@ -12,6 +12,11 @@ const CONNECTION: &[Flag] = &[
     option("host-key", "POLICY", "an unknown host: reject, accept-new (saves it) or warn [reject]"),
     option("config", "FILE", "OpenSSH's configuration from FILE; none: no configuration"),
     option(
+        "jump",
+        "HOST,...",
+        "go through these hosts, the nearest first; none: straight [as the configuration says]",
+    ),
+    option(
         "connect-timeout",
         "DURATION",
         "for the name, for TCP, for the key exchange, each [10s, 10s, 15s]",

@@ -2,7 +2,9 @@
 
 use super::error::{Error, Reason, Step};
 use super::transport::{Transport, Way};
+use super::wire::put_string;
 use crate::sys::ssh::{self, ExitSignal};
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::task::Context;
@@ -59,7 +61,8 @@ pub struct Channel {
 impl Channel {
     /// Opens a session channel.
     pub(super) async fn open(transport: &Rc<Transport>) -> Result<Self, Error> {
-        let open = |session: &ssh2::Session| ssh::channel_open_session(session, WINDOW, PACKET);
+        let open =
+            |session: &ssh2::Session| ssh::channel_open(session, "session", WINDOW, PACKET, &[]);
         let mut opened = transport.exclusively(open).await?;
         if opened.as_ref().is_err_and(ssh::SshError::refused) && transport.has_closed() {
             // sshd counts a closed channel up to the end of the packets that came with its close. They have ended now.
@@ -70,6 +73,40 @@ impl Channel {
             let error = transport.failed(Step::Channel, "open", &error);
             if refused {
                 error.hint("sshd's MaxSessions bounds the channels of one connection")
+            } else {
+                error
+            }
+        })?;
+        Ok(Self { channel: Some(channel), transport: Rc::clone(transport) })
+    }
+
+    /// Opens a connection from the server to a host and port (`direct-tcpip`, RFC 4254 section 7.2). `from` is who asked for it: the
+    /// server may write it down.
+    ///
+    /// libssh2 opens one channel of a session at a time, and the server answers once it is connected, or has given up: a destination that
+    /// does not answer holds up whoever opens the next.
+    pub(super) async fn direct(
+        transport: &Rc<Transport>,
+        (host, port): (&str, u16),
+        from: Option<SocketAddr>,
+    ) -> Result<Self, Error> {
+        let origin =
+            from.map_or(("127.0.0.1".to_owned(), 0), |from| (from.ip().to_string(), from.port()));
+        let mut message = Vec::new();
+        for (host, port) in [(host, port), (origin.0.as_str(), origin.1)] {
+            put_string(&mut message, host.as_bytes());
+            message.extend_from_slice(&u32::from(port).to_be_bytes());
+        }
+        let open = |session: &ssh2::Session| {
+            ssh::channel_open(session, "direct-tcpip", WINDOW, PACKET, &message)
+        };
+        let opened = transport.exclusively(open).await?;
+        let channel = opened.map_err(|error| {
+            let refused = error.refused();
+            let whom = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+            let error = transport.failed(Step::Forward, &whom, &error);
+            if refused {
+                error.hint("the server could not connect, or may not (AllowTcpForwarding, PermitOpen of sshd_config(5))")
             } else {
                 error
             }
@@ -148,8 +185,8 @@ impl Channel {
     }
 
     /// Ends the remote input.
-    pub(super) async fn send_eof(&self) -> Result<(), Error> {
-        self.drive(Way::Send, Step::Command, "end of input", ssh::Channel::send_eof).await
+    pub(super) async fn send_eof(&self, step: Step) -> Result<(), Error> {
+        self.drive(Way::Send, step, "end of input", ssh::Channel::send_eof).await
     }
 
     /// Waits until the server has closed the channel, which tells of the exit; both streams are read to their ends.

@@ -1,11 +1,11 @@
 //! From a host's name to a session that is logged in.
 
-use super::config::{AddressFamily, IdentityAgent, Local, Settings, StrictHostKeyChecking};
-use super::connect::{connect, resolve};
+use super::config::{IdentityAgent, Local, Settings, StrictHostKeyChecking};
 use super::credentials::{Ask, Credentials, Key};
 use super::error::{Error, Reason, Step};
 use super::host_key::HostKey;
 use super::key_file::KeyFile;
+use super::route::Route;
 use super::secret::Secret;
 use super::session::{About, Session, Steps};
 use super::target::Target;
@@ -13,11 +13,10 @@ use super::transport::Transport;
 use super::verify::{Policy, Trust, Verifier};
 use super::{auth, blocking};
 use crate::reactor::{Deadline, Handle, Reactor};
-use crate::sys::{self, Address};
+use crate::sys;
 use ssh2::MethodType;
 use std::cell::RefCell;
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -62,10 +61,11 @@ const TRIES: u32 = 4;
 pub struct Client {
     /// The host as it was asked for.
     name: String,
-    settings: Settings,
+    pub(super) settings: Settings,
     credentials: Credentials,
     trust: Trust,
     timeouts: Timeouts,
+    pub(super) route: Route,
 }
 
 impl fmt::Debug for Client {
@@ -76,7 +76,7 @@ impl fmt::Debug for Client {
     }
 }
 
-fn refused(error: impl fmt::Display) -> Error {
+pub(super) fn refused(error: impl fmt::Display) -> Error {
     Error::new(Step::Settings, Reason::Usage, error.to_string())
 }
 
@@ -106,6 +106,13 @@ impl Client {
     /// # Errors
     /// As [`from_config`](Self::from_config).
     pub fn from_config_file(target: &str, file: Option<&Path>) -> Result<Self, Error> {
+        let mut client = Self::configured(target, file)?;
+        client.route = Route::configured(&client, file, 0)?;
+        Ok(client)
+    }
+
+    /// The same without its way there.
+    pub(super) fn configured(target: &str, file: Option<&Path>) -> Result<Self, Error> {
         let target: Target = target.parse().map_err(refused)?;
         let local = Local::current().map_err(refused)?;
         let settings = Settings::query(&target, file, &local).map_err(refused)?;
@@ -141,7 +148,8 @@ impl Client {
         };
         let mut timeouts = Timeouts::default();
         timeouts.connect = settings.connect_timeout.unwrap_or(timeouts.connect);
-        Self { name: target.host().to_owned(), settings, credentials, trust, timeouts }
+        let (name, route) = (target.host().to_owned(), Route::default());
+        Self { name, settings, credentials, trust, timeouts, route }
     }
 
     /// Logs in by this password, where the server takes passwords, or asks one hidden question.
@@ -243,6 +251,11 @@ impl Client {
         &self.settings.user
     }
 
+    /// Whom to log in as, and where, as it was asked for.
+    pub(super) fn whom(&self) -> String {
+        format!("{}@{}", self.user(), self.name)
+    }
+
     /// Connects and logs in, blocking: the same code as [`connect_on`](Self::connect_on), run to its end.
     ///
     /// # Errors
@@ -278,29 +291,38 @@ impl Client {
             clock = Instant::now();
         };
 
-        let mut addresses = resolve(reactor, host_name, *port, self.timeouts.resolve).await?;
-        addresses.retain(|address| self.fits(address));
-        if addresses.is_empty() {
-            let message = format!("{host_name}: it has no address of the AddressFamily asked for");
-            return Err(Error::new(Step::Resolve, Reason::Io(None), message));
-        }
-        lap(&mut steps.resolve);
+        let prepared = self.route.prepare(reactor, &self.settings, &self.timeouts).await?;
+        lap(if matches!(self.route, Route::Direct) {
+            &mut steps.resolve
+        } else {
+            &mut steps.connect
+        });
 
         let mut tries = 1;
-        let (transport, peer, host_key) = loop {
-            let (socket, peer) = connect(reactor, &addresses, self.timeouts.connect).await?;
+        let (transport, peer, host_key, command) = loop {
+            let opened = prepared.open(reactor, &self.settings, &self.timeouts).await?;
+            let (socket, peer, mut command) = opened;
             lap(&mut steps.connect);
-            let transport = Transport::new(reactor, socket, &Address::from(peer))?;
-            match self.shake_hands(&transport, &verifier).await {
-                Ok(host_key) => break (transport, peer, host_key),
-                Err(error) if was_dropped(&error) && tries < TRIES => {
-                    drop(transport);
-                    reactor.sleep(Deadline::after(pause(tries))).await;
-                    tries += 1;
-                }
-                Err(error) => return Err(error),
+            let transport = Transport::new(reactor, socket)?;
+            let mut error = match self.shake_hands(&transport, &verifier).await {
+                Ok(host_key) => break (transport, peer, host_key, command),
+                Err(error) => error,
+            };
+            drop(transport);
+            if was_dropped(&error) && tries < TRIES && prepared.again() {
+                reactor.sleep(Deadline::after(pause(tries))).await;
+                tries += 1;
+                continue;
             }
+            if let Some(command) = &mut command {
+                let ended = command.ended(reactor).await;
+                error = ended.into_iter().fold(error, |error, ended| error.hint(ended));
+            }
+            return Err(error);
         };
+        let carrier = prepared.carrier(command);
+        let via = carrier.via();
+        transport.carrier.replace(Some(carrier));
         let notices = verifier.check(&host_key)?.into_iter().collect();
         lap(&mut steps.handshake);
 
@@ -314,6 +336,7 @@ impl Client {
             host: self.name.clone(),
             user: user.clone(),
             peer,
+            via,
             host_key,
             server: session.banner().unwrap_or("").to_owned(),
             banner: session.userauth_banner().ok().flatten().unwrap_or("").to_owned(),
@@ -331,25 +354,12 @@ impl Client {
 
     /// What the configuration asks for and we cannot do is refused rather than left out.
     fn supported(&self) -> Result<(), Error> {
-        let asked = [
-            ("ProxyJump", &self.settings.proxy_jump),
-            ("ProxyCommand", &self.settings.proxy_command),
-            ("BindAddress", &self.settings.bind_address),
-        ];
-        match asked.iter().find(|(_, value)| value.is_some()) {
-            Some((name, Some(value))) => Err(refused(format!(
-                "the configuration of {} has {name} {value}, which is not supported yet",
+        match &self.settings.bind_address {
+            Some(address) => Err(refused(format!(
+                "the configuration of {} has BindAddress {address}, which is not supported yet",
                 self.name
             ))),
-            _ => Ok(()),
-        }
-    }
-
-    fn fits(&self, address: &SocketAddr) -> bool {
-        match self.settings.address_family {
-            AddressFamily::Any => true,
-            AddressFamily::Inet => address.is_ipv4(),
-            AddressFamily::Inet6 => address.is_ipv6(),
+            None => Ok(()),
         }
     }
 

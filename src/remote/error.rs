@@ -26,6 +26,8 @@ pub enum Step {
     Command,
     /// Files.
     Sftp,
+    /// A connection through the server.
+    Forward,
     /// The end.
     Close,
 }
@@ -44,6 +46,7 @@ impl Step {
             Self::Channel => "channel",
             Self::Command => "command",
             Self::Sftp => "sftp",
+            Self::Forward => "forward",
             Self::Close => "close",
         }
     }
@@ -143,6 +146,13 @@ impl Error {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same, said of one part of several: `jump host bob@gate: ...`.
+    #[must_use]
+    pub fn of(mut self, whom: impl fmt::Display) -> Self {
+        self.message = format!("{whom}: {}", self.message);
         self
     }
 

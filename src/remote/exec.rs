@@ -171,7 +171,7 @@ async fn give(channel: &Channel, input: &mut impl Input) -> Result<(), Error> {
     loop {
         let n = input.read(&mut buffer).await.map_err(|e| local("standard input", &e))?;
         if n == 0 {
-            return ended(channel.send_eof().await);
+            return ended(channel.send_eof(Step::Command).await);
         }
         let mut left = &buffer[..n];
         while !left.is_empty() {

@@ -38,6 +38,7 @@
 //! - [`target`] what a person types, [`config`] what OpenSSH's configuration says of it.
 //! - `transport.rs` the one owner of libssh2's session; `channel.rs` channels; `exec.rs` commands; `stream.rs` where bytes come from
 //!   and go to; [`sftp`] files.
+//! - `route.rs` the way to a host, through others or over a command; `tunnel.rs` a channel joined to a socket.
 //! - `session.rs` and [`blocking`] the two faces.
 //!
 //! # What holds
@@ -65,12 +66,14 @@ pub mod host_key;
 pub mod key_file;
 pub mod known_hosts;
 pub mod pattern;
+mod route;
 pub mod secret;
 mod session;
 pub mod sftp;
 mod stream;
 pub mod target;
 mod transport;
+mod tunnel;
 mod verify;
 mod wire;
 

@@ -3,6 +3,7 @@
 use super::error::{Error, Step};
 use super::exec::Exec;
 use super::host_key::HostKey;
+use super::route::Carrier;
 use super::sftp::Sftp;
 use super::transport::Transport;
 use crate::reactor::Handle;
@@ -31,8 +32,10 @@ pub struct About {
     pub host: String,
     /// The user there.
     pub user: String,
-    /// The address that took the connection.
-    pub peer: SocketAddr,
+    /// The address that took the connection; `None` where it was made elsewhere.
+    pub peer: Option<SocketAddr>,
+    /// What the bytes pass on their way, the nearest first: the jump hosts as `user@host`, or `a proxy command`.
+    pub via: Vec<String>,
     /// The server's key, checked.
     pub host_key: HostKey,
     /// How the server calls itself (`SSH-2.0-OpenSSH_9.2`). From the server: escape it before printing.
@@ -92,11 +95,19 @@ impl Session {
         self.transport.traffic()
     }
 
-    /// Says goodbye and ends the connection.
+    /// Says goodbye and ends the connection, then those to the jump hosts on the way.
     ///
     /// # Errors
     /// The goodbye could not be sent; the connection is ended nevertheless.
     pub async fn close(self) -> Result<(), Error> {
-        self.transport.attended(Step::Close, "goodbye", self.transport.disconnect()).await
+        let done =
+            self.transport.attended(Step::Close, "goodbye", self.transport.disconnect()).await;
+        // What is still open on it holds the transport, and so what carries it, until it hears of the end.
+        let carrier = self.transport.carrier.take();
+        drop(self.transport);
+        match carrier {
+            Some(Carrier::Jump(host)) => done.and(Box::pin(host.close()).await),
+            _ => done,
+        }
     }
 }

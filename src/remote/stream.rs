@@ -13,6 +13,11 @@ const COLLECT: usize = 64 << 20;
 
 /// Where bytes come from.
 pub trait Input {
+    /// Waits until there is something to read, or the end, where that can be told before: whoever waits here needs no buffer.
+    fn arrival(&mut self) -> impl Future<Output = ()> {
+        std::future::ready(())
+    }
+
     /// Fills some of the buffer; 0 is the end.
     fn read(&mut self, buffer: &mut [u8]) -> impl Future<Output = io::Result<usize>>;
 }
@@ -78,6 +83,10 @@ impl<F: AsFd + 'static> Descriptor<F> {
 }
 
 impl<F: AsFd + 'static> Input for Descriptor<F> {
+    async fn arrival(&mut self) {
+        self.0.ready(Interest::Read).await;
+    }
+
     async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.ready(Interest::Read).await;
         self.0.until(Interest::Read, |fd| sys::read(fd, buffer)).await

@@ -12,10 +12,12 @@
 mod guards;
 
 use super::error::{Error, Reason, Step};
+use super::route::Carrier;
+use crate::failure::Failure;
 use crate::phase::End;
 use crate::reactor::{Deadline, Handle, Interest, Source};
 use crate::sys::ssh::{self, Channel, SshError, Traffic};
-use crate::sys::{self, Address, Shutdown};
+use crate::sys::{self, Shutdown};
 use guards::{Closing, Held, Operation};
 use ssh2::{BlockDirections, Session};
 use std::cell::{Cell, RefCell};
@@ -65,16 +67,16 @@ pub(super) struct Transport {
     /// A channel was closed since anybody asked.
     closed: Cell<bool>,
     traffic: Cell<Traffic>,
+    /// What the socket is one end of, and lives as long: last, so that it goes last.
+    pub(super) carrier: RefCell<Option<Carrier>>,
 }
 
 impl Transport {
     /// A session over a connected, non-blocking socket.
-    pub(super) fn new(
-        reactor: &Handle,
-        socket: OwnedFd,
-        peer: &Address,
-    ) -> Result<Rc<Self>, Error> {
+    pub(super) fn new(reactor: &Handle, socket: OwnedFd) -> Result<Rc<Self>, Error> {
         let failed = |error| Error::ssh(Step::Handshake, "session", &SshError::from(error));
+        let peer = sys::getpeername(&socket)
+            .map_err(|e| Error::failure(Step::Handshake, &Failure::new("getpeername", "", e)))?;
         let mut session = Session::new().map_err(failed)?;
         let socket = Arc::new(socket);
         session.set_tcp_stream(Arc::clone(&socket));
@@ -82,7 +84,7 @@ impl Transport {
         ssh::count_traffic(&session);
         let socket =
             Source::new(reactor, socket).map_err(|f| Error::failure(Step::Handshake, &f))?;
-        reactor.observer().opened(socket.id(), peer);
+        reactor.observer().opened(socket.id(), &peer);
         Ok(Rc::new(Self {
             session,
             socket,
@@ -98,6 +100,7 @@ impl Transport {
             orphans: RefCell::default(),
             closed: Cell::new(false),
             traffic: Cell::default(),
+            carrier: RefCell::default(),
         }))
     }
 

@@ -5,7 +5,7 @@ use crate::cli::Exit;
 use crate::cli::flags::Parsed;
 use crate::remote::secret::Secret;
 use crate::remote::target::Target;
-use crate::remote::{Client, Policy};
+use crate::remote::{Client, Error, Policy};
 use crate::sys;
 use std::path::Path;
 
@@ -13,8 +13,30 @@ use std::path::Path;
 pub(super) fn client(parsed: &Parsed, host: &str) -> Result<Client, Exit> {
     host.parse::<Target>().map_err(Exit::usage)?;
     let file = parsed.value("config").map(Path::new);
-    let mut client =
-        Client::from_config_file(host, file).map_err(|error| Exit::config(error.message()))?;
+    let refused = |error: Error| Exit::config(error.message());
+    let mut client = Client::from_config_file(host, file).map_err(refused)?;
+    if let Some(list) = parsed.value("jump") {
+        client = client.jumps(list, file).map_err(|error| Exit::usage(error.message()))?;
+    }
+    // A jump host is logged in to as the host is, but a password is the host's alone.
+    let (client, person) = (by_flags(parsed, client)?, Person::find);
+    let mut wrong = None;
+    let client = client.hops(&mut |hop| {
+        let hop = match person() {
+            Some(person) => hop.ask(person),
+            None => hop,
+        };
+        by_flags(parsed, hop.clone()).unwrap_or_else(|exit| {
+            wrong = Some(exit);
+            hop
+        })
+    });
+    wrong.map_or(Ok(()), Err)?;
+    by_password(parsed, client)
+}
+
+/// What the flags say of every host on the way.
+fn by_flags(parsed: &Parsed, mut client: Client) -> Result<Client, Exit> {
     for file in parsed.values("identity") {
         client = client.identity(file);
     }
@@ -30,7 +52,7 @@ pub(super) fn client(parsed: &Parsed, host: &str) -> Result<Client, Exit> {
         (timeouts.resolve, timeouts.connect, timeouts.handshake) = (each, each, each);
     }
     timeouts.idle = time("idle-timeout")?.or(timeouts.idle);
-    by_password(parsed, client.timeouts(timeouts))
+    Ok(client.timeouts(timeouts))
 }
 
 fn policy_of(name: &str) -> Result<Policy, Exit> {

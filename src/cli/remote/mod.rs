@@ -212,7 +212,8 @@ impl<'a> Connection<'a> {
         ];
         if let Some(about) = about {
             members.extend([
-                ("peer", about.peer.to_string().into()),
+                ("peer", about.peer.map(|peer| peer.to_string()).into()),
+                ("via", Value::List(about.via.iter().map(|host| host.as_str().into()).collect())),
                 ("server", about.server.as_str().into()),
                 (
                     "host_key",

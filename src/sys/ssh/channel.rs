@@ -28,28 +28,33 @@ unsafe extern "C" {
     fn libssh2_channel_has_exit_status(channel: *mut raw::LIBSSH2_CHANNEL) -> c_int;
 }
 
-/// Opens a session channel with a receive window of `window` bytes and packets of at most `packet`.
+/// Opens a channel of a kind (`session`, `direct-tcpip`) with a receive window of `window` bytes and packets of at most
+/// `packet`. `message` is what the kind wants to know (RFC 4254 section 7.2).
 ///
 /// # Errors
-/// [`SshError::again`]: no other channel may be opened on this session until this one is; `LIBSSH2_ERROR_CHANNEL_FAILURE`
-/// when the server refuses.
-pub fn channel_open_session(
+/// [`SshError::again`]: no other channel may be opened on this session until this one is, and the next call is to bring the same
+/// message; `LIBSSH2_ERROR_CHANNEL_FAILURE` when the server refuses.
+pub fn channel_open(
     session: &Session,
+    kind: &str,
     window: u32,
     packet: u32,
+    message: &[u8],
 ) -> Result<Channel, SshError> {
-    const KIND: &[u8] = b"session";
+    let len = c_uint::try_from(message.len())
+        .map_err(|_| SshError::of(session, raw::LIBSSH2_ERROR_INVAL))?;
+    let message = if message.is_empty() { null() } else { message.as_ptr().cast() };
     let opened = with(session, |raw| {
-        // SAFETY: libssh2 reads the kind by its length; there is no message.
+        // SAFETY: libssh2 reads kind and message by their lengths, during the call only.
         let channel = unsafe {
             raw::libssh2_channel_open_ex(
                 raw,
-                KIND.as_ptr().cast(),
-                KIND.len() as c_uint,
+                kind.as_ptr().cast(),
+                kind.len() as c_uint,
                 window,
                 packet,
-                null(),
-                0,
+                message,
+                len,
             )
         };
         // SAFETY: the session is alive and locked.

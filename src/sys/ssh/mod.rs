@@ -11,7 +11,7 @@ pub use auth::{
     Prompt, Signing, userauth_keyboard_interactive, userauth_list, userauth_password,
     userauth_publickey, userauth_publickey_frommemory,
 };
-pub use channel::{Channel, ExitSignal, channel_open_session};
+pub use channel::{Channel, ExitSignal, channel_open};
 
 use libc::{c_int, c_void, size_t, ssize_t};
 use libssh2_sys as raw;
