@@ -82,6 +82,7 @@ fn says_how(model: &str, remark: &str, accept: bool) -> bool {
         (Waits::InCall, true) => remark == "call",
         (Waits::InCall, false) => remark == "stamp",
         (Waits::Polling, _) => remark.starts_with("EAGAIN x ") && remark.ends_with(" elsewhere"),
+        (Waits::Completion, _) => remark == "io_uring_enter, 1 of 1",
         (Waits::Readiness, _) => remark == format!("{}, 1 of 1", readiness(model).unwrap().name()),
     }
 }
@@ -92,10 +93,19 @@ fn readiness(model: &str) -> Option<Call> {
     steps.iter().find(|step| step.per == Per::Turn).map(|step| step.call)
 }
 
-/// The call that receives while the recorder is on.
+/// What sends.
+fn send(model: &str) -> &'static str {
+    match model::find(model).unwrap().waits {
+        Waits::Completion => "IORING_OP_SEND",
+        _ => "sendto",
+    }
+}
+
+/// What receives while the recorder is on.
 fn receive(model: &str) -> &'static str {
     match model::find(model).unwrap().waits {
         Waits::InCall => "recvmsg",
+        Waits::Completion => "IORING_OP_RECV",
         _ => "recvfrom",
     }
 }
@@ -120,7 +130,7 @@ for_each_model! {
             assert_eq!(remark, format!("{} 5 B", receive(model)), "{line}");
         }
         for line in [hello_sent, again_sent] {
-            assert_eq!(phase(line, "send").unwrap().1, "sendto 5 B", "{line}");
+            assert_eq!(phase(line, "send").unwrap().1, format!("{} 5 B", send(model)), "{line}");
         }
         // The wait that the client knows of: not shorter than its pause, not longer than all it did.
         let (wait, remark) = phase(again, "wait").unwrap();
@@ -171,7 +181,13 @@ for_each_model! {
         );
         // Every call but the polls, whose number nobody knows: two messages and an end of file, two answers.
         let made = |call: &str| figure(&format!("calls.{call}")) - figure(&format!("again.{call}"));
-        assert_eq!([receive(model), "sendto", "close"].map(made), [3, 2, 1]);
+        if model::find(model).unwrap().waits == Waits::Completion {
+            // A ring's operations are no calls. A client, two messages and an end of file: as many waits.
+            assert_eq!(["getpeername", "close"].map(made), [1, 1]);
+            assert!(made("io_uring_enter") >= 4, "{}", made("io_uring_enter"));
+        } else {
+            assert_eq!([receive(model), send(model), "close"].map(made), [3, 2, 1]);
+        }
         for (metric, count) in [("accept", 1), ("wait", 2), ("copy", 2), ("send", 2), ("room", 0)] {
             assert_eq!(figure(&format!("phases.{metric}.count")), count, "{metric}");
         }

@@ -59,6 +59,10 @@ struct Asked {
 
 pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
     let asked = asked(parsed)?;
+    asked
+        .model
+        .available()
+        .map_err(|why| Exit::unavailable(format!("{}: {why}", asked.model.name)))?;
     let stop = start_stop(asked.drain)?;
     let tally = Tally::new(true).map_err(|e| failed("mmap", &e))?;
     let Asked { model, endpoint, service: (service_name, service), backlog, settings, .. } = asked;
@@ -157,6 +161,10 @@ fn asked(parsed: &Parsed) -> Result<Asked, Exit> {
             model.name
         )));
     }
+    let ring = number("ring", 1)?;
+    if ring.is_some() && model.waits != Waits::Completion {
+        return Err(Exit::usage(format!("--ring belongs to io-uring; this is {}", model.name)));
+    }
     let buffer = number("buffer", 1)?.unwrap_or(1024);
     if buffer > 1 << 24 {
         return Err(Exit::usage(format!("--buffer {buffer}: at most 16777216 (16 MiB)")));
@@ -170,6 +178,7 @@ fn asked(parsed: &Parsed) -> Result<Asked, Exit> {
         idle_timeout: time("idle-timeout")?,
         pause,
         request_timeout: time("request-timeout")?,
+        ring,
         workers: workers(parsed, model)?,
     };
     if settings.request_timeout.is_some() && model.waits != Waits::InCall {

@@ -50,6 +50,7 @@ pub(super) static COMMANDS: &[Command] = &[
             ),
             option("queue-timeout", "DURATION", "thread-pool: turn away who waits for so long"),
             option("pause", "DURATION", "nonblocking only: sleep between two rounds"),
+            option("ring", "N", "io-uring only: completions that its ring has room for [4096]"),
             option("drain", "DURATION", "at a stop, time for what is in flight [10s]"),
             switch("phases", "print a line per I/O: its wait, its copy"),
             option("report", "FILE", "record the phases, write the figures to FILE as JSON"),

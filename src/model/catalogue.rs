@@ -2,7 +2,7 @@
 
 use super::{Failure, Front, Settings, Stop};
 use crate::json::Value;
-use crate::net::Transport;
+use crate::net::{Ring, Transport};
 use crate::phase::{Call, Counting, Recorder, Waits};
 use crate::service::Service;
 use crate::sys::Kind;
@@ -157,6 +157,14 @@ impl Model {
     pub fn serves(&self, transport: Transport) -> Result<(), &'static str> {
         let refused = self.refuses.iter().find(|(refused, _)| *refused == transport);
         refused.map_or(Ok(()), |(_, why)| Err(why))
+    }
+
+    /// Whether this machine has what it needs.
+    ///
+    /// # Errors
+    /// What was refused, and what can be done about it.
+    pub fn available(&self) -> Result<(), Failure> {
+        if self.waits == Waits::Completion { Ring::available() } else { Ok(()) }
     }
 
     /// Its calls at steady state on a transport. Datagrams have no connection that is opened, stalls and is closed: what

@@ -1,7 +1,7 @@
 //! Every model: what it is, what it calls, what it cannot do.
 
 use super::catalogue::{Model, On, Per, Phase, Run, Step, Who};
-use super::{blocking, epoll, epoll_et, nonblocking, pairs, poll, select};
+use super::{blocking, epoll, epoll_et, io_uring, nonblocking, pairs, poll, select};
 use crate::net::Transport;
 use crate::phase::{Call, Waits};
 
@@ -25,16 +25,21 @@ const fn waits_by(call: Call) -> Step {
     step(call, On::Set, Phase::Wait, Per::Turn)
 }
 
+const NAME: Step = step(Call::Getpeername, On::Client, Phase::Open, Per::Connection);
+const COMPLETE: Step = step(Call::IoUringEnter, On::Set, Phase::WaitCopy, Per::Turn);
+
 const ACCEPTOR_WAITS: Step = step(Call::EpollWait, On::Set, Phase::Wait, Per::Connection);
 const START: Step = step(Call::Clone, On::Front, Phase::Open, Per::Connection);
 
 const FRONT_IS_LEVEL: &str =
     "datagrams come to the front, which is level-triggered here: it would be epoll";
 const ONE_QUEUE: &str = "N children would take from one queue, as thread-pool does; reuseport gives each a queue of its own";
+const NO_PACKETS: &str =
+    "its receives bring bytes of a connection; a datagram needs its sender too";
 const NO_REUSEPORT: &str = "SO_REUSEPORT spreads IP addresses; a Unix path belongs to one socket";
 
 /// Every model, in the order of the notes and of Stevens.
-pub static CATALOGUE: [Model; 11] = [
+pub static CATALOGUE: [Model; 12] = [
     Model {
         name: "blocking",
         meaning: "one call waits and copies; one client at a time",
@@ -138,6 +143,21 @@ pub static CATALOGUE: [Model; 11] = [
                   epoll_wait recvfrom:0 close",
         exempt: &[],
         run: Run { counting: epoll_et::serve, recording: epoll_et::serve },
+    },
+    Model {
+        name: "io-uring",
+        meaning: "one call waits, and what it reports is copied already: completions, not readiness",
+        blocks: "the process, in io_uring_enter, for all clients at once",
+        copies: "the kernel, inside the same io_uring_enter, into a buffer that it chooses",
+        limits: "Linux 6.0; many sandboxes forbid it; no trace of calls shows what it does",
+        choose: "many busy connections, where calls themselves cost",
+        waits: Waits::Completion,
+        who: Who::One,
+        refuses: &[(Transport::Udp, NO_PACKETS), (Transport::Unixgram, NO_PACKETS)],
+        steps: &[NAME, COMPLETE, CLOSE],
+        grammar: "getpeername io_uring_enter* close",
+        exempt: &[],
+        run: Run { counting: io_uring::serve, recording: io_uring::serve },
     },
     Model {
         name: "threads",

@@ -30,6 +30,7 @@ mod entries;
 pub mod epoll;
 pub mod epoll_et;
 pub mod grammar;
+pub mod io_uring;
 pub mod nonblocking;
 pub mod pairs;
 pub mod poll;

@@ -17,6 +17,8 @@ pub enum Mode {
     Blocking,
     /// `O_NONBLOCK` on each.
     Nonblocking,
+    /// As accept4 made them, and no call is made on them: a ring's operations wait, and nobody with them.
+    Completion,
 }
 
 /// Clients taken in per turn: a storm of them must not starve those who are in.
@@ -163,6 +165,7 @@ impl Clients {
                 // Cannot fail on a socket that is open, and this one is.
                 sys::set_nonblocking(&socket, true).ok()?;
             }
+            Mode::Completion => {}
             // The two time-outs of the socket are the idle time-out of a flow that sleeps in its calls.
             Mode::Blocking => {
                 if let Some(idle) = &self.idle {
@@ -229,7 +232,7 @@ impl Clients {
     }
 
     /// A byte has moved: the idle time-out begins anew.
-    fn moved(&mut self, id: Id) {
+    pub(super) fn moved(&mut self, id: Id) {
         let (Some(idle), Some(connection)) = (&self.idle, self.slab.get_mut(id)) else { return };
         connection.moved = idle.now();
         if connection.stalled() {
@@ -301,6 +304,11 @@ impl Clients {
         self.slab.get(id)
     }
 
+    /// The same, to be changed.
+    pub(super) fn get_mut(&mut self, id: Id) -> Option<&mut Connection> {
+        self.slab.get_mut(id)
+    }
+
     /// All connections.
     pub fn iter(&self) -> impl Iterator<Item = (Id, &Connection)> {
         self.slab.iter()
@@ -365,10 +373,17 @@ impl Clients {
 
     #[cold]
     fn expire_idle<O: Observer>(&mut self, observer: &mut O) {
-        let Some(idle) = &mut self.idle else { return };
+        for id in self.expired(observer) {
+            self.close(id, End::TimedOut, observer);
+        }
+    }
+
+    /// Those that [`expire`](Self::expire) closes.
+    pub(super) fn expired<O: Observer>(&mut self, observer: &mut O) -> Vec<Id> {
+        let Some(idle) = &mut self.idle else { return Vec::new() };
         let now = idle.now();
         if now < idle.next {
-            return;
+            return Vec::new();
         }
         let limit = ticks(idle.limit.saturating_add(TICK - Duration::from_nanos(1))).max(1);
         let mut next = now + limit;
@@ -379,7 +394,7 @@ impl Clients {
             if end <= now { over.push(id) } else { next = next.min(end) }
         }
         idle.next = next.max(now + limit / 16).max(now + 1);
-        for id in over {
+        over.retain(|&id| {
             // A stalled connection is reported only when a third of its buffer is free. Its reader may be
             // slow and not idle: then the peer has acknowledged more than at the last look.
             let connection = self.slab.get(id).filter(|connection| connection.stalled());
@@ -387,8 +402,12 @@ impl Clients {
                 observer.called(Call::Ioctl);
                 sys::siocoutq(connection).is_ok_and(|n| n < connection.unacknowledged as usize)
             });
-            if reads { self.moved(id) } else { self.close(id, End::TimedOut, observer) }
-        }
+            if reads {
+                self.moved(id);
+            }
+            !reads
+        });
+        over
     }
 
     /// Whether calls on the connections may wait.

@@ -3,7 +3,7 @@
 use crate::phase::{Count, End, Id, Observer};
 use crate::service::{Answer, Service};
 use crate::stop::Stop;
-use crate::sys::{self, Received};
+use crate::sys::{self, Received, Rest};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -43,16 +43,16 @@ pub struct Connection {
     pub(super) moved: u32,
     /// With an idle clock: what the peer had not acknowledged when the output last stalled or moved.
     pub(super) unacknowledged: u32,
-    /// The rest of one answer.
-    output: Option<Box<Rest>>,
+    /// The rest of one answer; of a ring's connection, of several.
+    output: Option<Box<Kept>>,
 }
 
 /// What the kernel has not taken of an answer, so never more than one buffer.
-#[derive(Debug)]
-struct Rest {
-    bytes: Box<[u8]>,
-    /// Part of them that is sent.
-    sent: usize,
+#[derive(Debug, Default)]
+struct Kept {
+    rest: Rest,
+    /// Before these a ring sends so many bytes more, which it was given.
+    in_flight: usize,
     /// The service wants the connection closed once they are gone.
     close: bool,
 }
@@ -66,6 +66,42 @@ impl Connection {
     #[must_use]
     pub fn stalled(&self) -> bool {
         self.output.is_some()
+    }
+
+    /// For a ring: puts an answer behind those that are not sent yet.
+    pub(super) fn queue(&mut self, bytes: &[u8]) {
+        self.output.get_or_insert_default().rest.bytes.extend_from_slice(bytes);
+    }
+
+    /// For a ring: how many bytes are to be sent, with those that it was given to send.
+    pub(super) fn unsent(&self) -> usize {
+        self.output.as_ref().map_or(0, |kept| kept.rest.unsent().len() + kept.in_flight)
+    }
+
+    /// For a ring: gives away what is to be sent. Until [`land`](Self::land) the connection waits for room.
+    pub(super) fn fly(&mut self) -> Rest {
+        let kept = self.output.get_or_insert_default();
+        let rest = std::mem::take(&mut kept.rest);
+        kept.in_flight = rest.unsent().len();
+        rest
+    }
+
+    /// For a ring: takes back what was not sent, before what was answered meanwhile.
+    pub(super) fn land(&mut self, rest: Rest) {
+        let kept = self.output.get_or_insert_default();
+        kept.in_flight = 0;
+        if !rest.unsent().is_empty() {
+            let Rest { mut bytes, mut from } = rest;
+            // What is sent goes when it is the larger part: moving the other costs less than it did to send this.
+            if from > bytes.len() / 2 {
+                drop(bytes.drain(..std::mem::take(&mut from)));
+            }
+            let behind = std::mem::replace(&mut kept.rest, Rest { bytes, from });
+            kept.rest.bytes.extend_from_slice(behind.unsent());
+        }
+        if kept.rest.unsent().is_empty() {
+            self.output = None;
+        }
     }
 
     // The way of a request becomes part of each model's loop (`inline`): what it costs in this process are a few loads and
@@ -216,29 +252,30 @@ impl Connection {
             return served;
         }
         let close = served == Turn::Ended(End::Served);
-        self.output = Some(Box::new(Rest { bytes: rest.into(), sent: 0, close }));
+        let rest = Rest { bytes: rest.to_vec(), from: 0 };
+        self.output = Some(Box::new(Kept { rest, in_flight: 0, close }));
         Turn::Stalled
     }
 
     /// Sends what is kept, as far as there is room.
     #[cold]
     fn flush<O: Observer>(&mut self, id: Id, observer: &mut O) -> Turn {
-        let Some(mut rest) = self.output.take() else { return Turn::Empty };
-        let bytes = &rest.bytes[rest.sent..];
+        let Some(mut kept) = self.output.take() else { return Turn::Empty };
+        let bytes = kept.rest.unsent();
         let sent = uninterrupted(observer, |observer| self.send(id, bytes, observer));
         let turn = match room(sent) {
             // The memory is given back: a stall is rare, an idle connection is not.
             Ok(n) if n == bytes.len() => {
-                return if rest.close { Turn::Ended(End::Served) } else { Turn::Flushed };
+                return if kept.close { Turn::Ended(End::Served) } else { Turn::Flushed };
             }
             Ok(0) => Turn::StillStalled,
             Ok(n) => {
-                rest.sent += n;
+                kept.rest.from += n;
                 Turn::Draining
             }
             Err(ended) => ended,
         };
-        self.output = Some(rest);
+        self.output = Some(kept);
         turn
     }
 
@@ -276,8 +313,7 @@ impl Connection {
                 return turn;
             }
         };
-        let answer = observer.service(|| service.stream(&mut scratch[..n]));
-        let (reply, close) = within(answer, n);
+        let (reply, close) = answer(service, observer, &mut scratch[..n]);
         // send
         let mut sent = 0;
         while sent < reply {
@@ -326,6 +362,15 @@ fn interrupted<O: Observer>(observer: &O) {
     observer.tally().add(Count::Interrupted, 1);
 }
 
+/// Has the service answer; how much to send, and whether that is the end.
+pub(super) fn answer<S: Service + ?Sized, O: Observer>(
+    service: &S,
+    observer: &mut O,
+    bytes: &mut [u8],
+) -> (usize, bool) {
+    within(observer.service(|| service.stream(bytes)), bytes.len())
+}
+
 /// How much to send of so many bytes, and whether that is the end.
 fn within(answer: Answer, bytes: usize) -> (usize, bool) {
     match answer {
@@ -360,6 +405,16 @@ fn room(sent: io::Result<usize>) -> Result<usize, Turn> {
         Turn::Empty => Ok(0),
         ended => Err(ended),
     })
+}
+
+/// The same of a ring's operation: how the connection ends by it, if it does. None does that was cancelled, found no buffer, or did not
+/// wait.
+pub(super) fn completed(error: &io::Error) -> Option<End> {
+    match failed(error) {
+        Turn::Ended(End::Failed) if sys::uring_goes_on(error) => None,
+        Turn::Ended(end) => Some(end),
+        _ => None,
+    }
 }
 
 /// The same where the call was willing to wait: `EAGAIN` is its time-out.

@@ -108,7 +108,7 @@ impl Clients {
             if left == 0 && !connection.stalled() {
                 // The stop has shut the receiving side of a blocking connection. With both sides shut the kernel
                 // answers late data with a reset (RFC 1122, 4.2.2.13): so that one is only closed, below.
-                if self.mode() == Mode::Nonblocking {
+                if self.mode() != Mode::Blocking {
                     observer.called(Call::Shutdown);
                     if sys::shutdown(connection, Shutdown::Write).is_err() {
                         // ENOTCONN: the peer has reset it, and a call has taken the error already.

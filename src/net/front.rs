@@ -1,10 +1,11 @@
 //! What a server listens on: a listener, whose clients have connections, or a datagram socket, which has none.
 
-use super::{Bind, Datagrams, Endpoint, Listener};
+use super::{Accepted, Bind, Datagrams, Endpoint, Listener};
 use crate::failure::{During, Failure};
 use crate::phase::Observer;
 use crate::sys::{self, Kind};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// The front of a server. A model's one loop serves both kinds.
@@ -26,6 +27,21 @@ impl Front {
             Kind::Stream => Self::Stream(Listener::bind(endpoint, options)?),
             Kind::Datagram => Self::Datagram(Datagrams::bind(endpoint, options)?),
         })
+    }
+
+    /// What an accept that was a ring's has brought, see [`Listener::accepted`]. Of a datagram socket: nobody.
+    ///
+    /// # Errors
+    /// Only when the listener itself is broken.
+    pub fn accepted<O: Observer>(
+        &mut self,
+        client: io::Result<OwnedFd>,
+        observer: &mut O,
+    ) -> Result<Accepted, Failure> {
+        match self {
+            Self::Stream(listener) => listener.accepted(client, observer),
+            Self::Datagram(_) => Ok(Accepted::Nobody),
+        }
     }
 
     /// Another socket on the same address, for which this one must have been bound with [`Bind::reuse_port`].

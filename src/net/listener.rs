@@ -76,6 +76,24 @@ impl Listener {
         self.classify(result, observer)
     }
 
+    /// What an accept that was a ring's has brought. Its client is asked for its name, which accept4 tells along.
+    ///
+    /// # Errors
+    /// As [`Listener::accept`].
+    pub fn accepted<O: Observer>(
+        &mut self,
+        client: io::Result<OwnedFd>,
+        observer: &mut O,
+    ) -> Result<Accepted, Failure> {
+        if client.is_ok() {
+            observer.accept_completed();
+            observer.called(Call::Getpeername);
+        }
+        // ENOTCONN: gone already. accept4 would have said ECONNABORTED.
+        let named = client.and_then(|socket| sys::getpeername(&socket).map(|peer| (socket, peer)));
+        self.classify(named, observer)
+    }
+
     /// Waits for a client; the stop interrupts it.
     ///
     /// # Errors

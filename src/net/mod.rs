@@ -7,9 +7,11 @@ mod connection;
 mod datagrams;
 mod drain;
 mod endpoint;
+mod flights;
 mod front;
 mod idle;
 mod listener;
+mod ring;
 mod slab;
 
 pub use bind::Bind;
@@ -19,6 +21,7 @@ pub use datagrams::{Datagrams, Taken};
 pub use endpoint::{AddressError, DEFAULT_ADDRESS, Endpoint, Transport};
 pub use front::Front;
 pub use listener::{Accepted, Listener};
+pub use ring::Ring;
 pub use slab::Slab;
 
 use crate::phase::{Count, Observer};
@@ -38,6 +41,8 @@ pub struct Settings {
     pub pause: Option<Duration>,
     /// Where a connection has a flow of its own: it is closed so long after that flow took it, whatever moves.
     pub request_timeout: Option<Duration>,
+    /// `io-uring` only: completions that its ring has room for. `None`: 4096.
+    pub ring: Option<usize>,
     /// Who runs the model, and how many: see [`concurrency`](crate::concurrency).
     pub workers: Workers,
 }
@@ -73,6 +78,7 @@ impl Default for Settings {
             idle_timeout: None,
             pause: None,
             request_timeout: None,
+            ring: None,
             workers: Workers::default(),
         }
     }

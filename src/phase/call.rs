@@ -37,11 +37,15 @@ pub enum Call {
     PidfdOpen,
     /// waitid(2): a child's end.
     Waitid,
+    /// io_uring_enter(2): hands operations over, waits for completions.
+    IoUringEnter,
+    /// getpeername(2).
+    Getpeername,
 }
 
 impl Call {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Accept4,
         Self::Recvfrom,
         Self::Recvmsg,
@@ -58,6 +62,8 @@ impl Call {
         Self::Clone,
         Self::PidfdOpen,
         Self::Waitid,
+        Self::IoUringEnter,
+        Self::Getpeername,
     ];
 
     /// The family's name.
@@ -86,6 +92,8 @@ impl Call {
             Self::Clone => &["clone", "clone3", "fork", "vfork"],
             Self::PidfdOpen => &["pidfd_open"],
             Self::Waitid => &["waitid"],
+            Self::IoUringEnter => &["io_uring_enter"],
+            Self::Getpeername => &["getpeername"],
         }
     }
 

@@ -64,11 +64,13 @@ pub enum How {
     Polled,
     /// In a call that does nothing else.
     Call,
+    /// In a ring's call, which copies too.
+    Completed,
 }
 
 impl How {
     /// All of them with their names in reports.
-    pub const ALL: [(Self, &'static str); 7] = [
+    pub const ALL: [(Self, &'static str); 8] = [
         (Self::Stamp, "stamp"),
         (Self::NoStamp, "no stamp"),
         (Self::Ready, "ready"),
@@ -76,6 +78,7 @@ impl How {
         (Self::Carried, "carried"),
         (Self::Polled, "polled"),
         (Self::Call, "call"),
+        (Self::Completed, "completed"),
     ];
 
     /// Its name in reports.
@@ -227,7 +230,7 @@ impl Phases {
         ];
         match self.how {
             How::Stamp => members.push(("age_ns", self.age.into())),
-            How::Ready => {
+            How::Ready | How::Completed => {
                 members.push(("nth", self.nth.0.into()));
                 members.push(("of", self.nth.1.into()));
             }

@@ -9,6 +9,8 @@ pub enum Waits {
     Readiness,
     /// By asking again and again: from a connection's first `EAGAIN` on.
     Polling,
+    /// In one call that waits for completions: when it returns, the copy is over too.
+    Completion,
 }
 
 /// What is measured, each in a histogram of its own.

@@ -129,7 +129,8 @@ impl Input for Packet {
 /// [`Recorder`](super::Recorder) measures. Each method returns what the closure returned. An observer belongs to one
 /// flow of control; [`flow`](Self::flow) makes one for another flow, into the same figures.
 pub trait Observer: Send + Sync {
-    /// Whether a receive that waits shall bring the kernel's stamp: then it is recvmsg, not recv.
+    /// Whether calls that do more than one thing shall be made so that they can be divided: a receive that waits brings the
+    /// kernel's stamp (recvmsg, not recv), a ring's call hands over first and then waits.
     const STAMPS: bool;
 
     /// The counters.
@@ -192,6 +193,27 @@ pub trait Observer: Send + Sync {
         id: Id,
         call: impl FnOnce() -> io::Result<usize>,
     ) -> io::Result<usize>;
+
+    /// A ring takes operations; those that end at once, `sends` sends, are over when it returns. A call of its own only for an
+    /// observer that [divides](Self::STAMPS), and therefore not counted.
+    fn hand_over(
+        &mut self,
+        sends: usize,
+        call: impl FnOnce() -> io::Result<usize>,
+    ) -> io::Result<usize>;
+
+    /// A ring is waited for, and the kernel copies meanwhile what its completions bring. The closure returns how many inputs
+    /// those are.
+    fn complete(&mut self, call: impl FnOnce() -> io::Result<usize>) -> io::Result<usize>;
+
+    /// A completion has brought a client.
+    fn accept_completed(&mut self);
+
+    /// A completion has brought input, by that operation.
+    fn receive_completed<I: Input>(&mut self, id: Id, operation: &'static str, input: &I);
+
+    /// A send is over that was to send `bytes`, and has sent `n`; `waited`: as soon as there was room.
+    fn send_completed(&mut self, id: Id, bytes: usize, n: usize, waited: bool);
 
     /// The service at work.
     fn service<T>(&mut self, work: impl FnOnce() -> T) -> T;
@@ -277,6 +299,28 @@ impl Observer for Counting {
         call: impl FnOnce() -> io::Result<usize>,
     ) -> io::Result<usize> {
         call().inspect(|&n| count_sent(&self.0, n))
+    }
+
+    fn hand_over(
+        &mut self,
+        _: usize,
+        call: impl FnOnce() -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        call()
+    }
+
+    fn complete(&mut self, call: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
+        call()
+    }
+
+    fn accept_completed(&mut self) {}
+
+    fn receive_completed<I: Input>(&mut self, _: Id, _: &'static str, input: &I) {
+        count_received(&self.0, input);
+    }
+
+    fn send_completed(&mut self, _: Id, _: usize, n: usize, _: bool) {
+        count_sent(&self.0, n);
     }
 
     fn service<T>(&mut self, work: impl FnOnce() -> T) -> T {

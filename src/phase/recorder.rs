@@ -1,5 +1,6 @@
 //! The recorder: the observer that measures wait and copy.
 
+mod completing;
 mod keeping;
 mod observing;
 
@@ -9,6 +10,7 @@ use super::{
     Call, Count, Histogram, Id, Lines, Metric, Nanos, Observer, Part, Primed, Tally, Waits,
 };
 use crate::sys::{self, Address, Clock, Received};
+use completing::Turn;
 use keeping::Keeping;
 use std::fs::File;
 use std::io;
@@ -74,6 +76,8 @@ pub struct Recorder {
     /// The datagram socket, with the peer of the last packet.
     front: Flow,
     readiness: Readiness,
+    /// Of a model that waits for completions.
+    ring: Turn,
     accept_again: Again,
     /// The turn that last brought a client.
     accept_turn: u64,
@@ -144,6 +148,7 @@ impl Recorder {
             flows: Vec::new(),
             front: Flow::new(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into()),
             readiness,
+            ring: Turn::default(),
             accept_again: Again::default(),
             accept_turn: 0,
             accepted: None,
@@ -211,7 +216,12 @@ impl Recorder {
         for _ in 0..32 {
             let start = now();
             for _ in 0..64 {
-                if self.waits == Waits::InCall {
+                if self.waits == Waits::Completion {
+                    twin.hand_over(1, || Ok(1))?;
+                    twin.send_completed(id, 1, 1, false);
+                    twin.complete(|| Ok(1))?;
+                    twin.receive_completed(id, "", &1_usize);
+                } else if self.waits == Waits::InCall {
                     let stamp = Some(sys::clock_gettime(Clock::Realtime));
                     twin.receive_waiting(id, || Ok(Received { bytes: 1, stamp }))?;
                     twin.send_waiting(id, || Ok(1))?;
@@ -299,27 +309,27 @@ impl Recorder {
     }
 
     /// `epoll 127.0.0.1:50312  wait 1.203 s (epoll_wait, 1 of 3)  copy 4.1 us (recvfrom 5 B)`
-    fn tell_input(&mut self, id: Id, waited: Waited, copy: u64, call: Call, bytes: usize) {
+    fn tell_input(&mut self, id: Id, waited: Waited, copy: u64, call: &'static str, bytes: usize) {
         let peer = self.flow_of(id).peer;
         let Some(lines) = &mut self.lines else { return };
         let model = self.model;
-        let (call, copy) = (call.name(), Nanos(copy));
+        let copy = Nanos(copy);
         if matches!(waited.method, Method::NoStamp) {
             lines.print(
                 &self.tally,
                 format_args!("{model} {peer}  wait+copy {copy} ({call} {bytes} B, no stamp)"),
             );
         } else {
-            let waited = waited.told();
+            let (told, behind) = (waited.told(), waited.behind());
             lines.print(
                 &self.tally,
-                format_args!("{model} {peer}  {waited}  copy {copy} ({call} {bytes} B)"),
+                format_args!("{model} {peer}  {told}  copy {copy} ({call} {bytes} B){behind}"),
             );
         }
     }
 
     /// A send has gone through: `room` is what it waited for, `copy` what it took.
-    fn sent(&mut self, id: Id, room: u64, copy: u64, bytes: usize) {
+    fn sent(&mut self, id: Id, call: &'static str, room: u64, copy: u64, bytes: usize) {
         // Only sends that had to wait: each one after a stall, until all is gone.
         if room > 0 {
             self.record(Metric::Room, room);
@@ -332,7 +342,7 @@ impl Recorder {
         let copy = Nanos(copy);
         lines.print(
             &self.tally,
-            format_args!("{model} {peer}  {waited}send {copy} (sendto {bytes} B)"),
+            format_args!("{model} {peer}  {waited}send {copy} ({call} {bytes} B)"),
         );
     }
 }

@@ -35,6 +35,7 @@ pub(super) enum Method {
     Ready { call: Call, seen: usize, of: usize },
     SameTurn,
     Carried,
+    Completed { seen: usize, of: usize },
     Polled { calls: u64, elsewhere: u64 },
     Call,
 }
@@ -61,6 +62,16 @@ impl Waited {
         Self { wait, queued: 0, wake: None, method }
     }
 
+    /// `  queued 14 us`, where that comes behind the copy.
+    pub(super) fn behind(&self) -> String {
+        match self.method {
+            Method::Completed { .. } if self.queued > 0 => {
+                format!("  queued {}", Nanos(self.queued))
+            }
+            _ => String::new(),
+        }
+    }
+
     /// `wait 1.203 s (epoll_wait, 1 of 3)  queued 14 us`
     pub(super) fn told(&self) -> String {
         let wait = Nanos(self.wait);
@@ -71,6 +82,9 @@ impl Waited {
             Method::Ready { call, seen, of } => {
                 format!("wait {wait} ({}, {seen} of {of})", call.name())
             }
+            Method::Completed { seen, of } => {
+                format!("wait {wait} (io_uring_enter, {seen} of {of})")
+            }
             Method::SameTurn => "wait 0 ns (same turn)".to_owned(),
             Method::Carried => "wait 0 ns (carried over)".to_owned(),
             Method::Polled { calls: 0, .. } => "wait 0 ns (no EAGAIN)".to_owned(),
@@ -79,7 +93,8 @@ impl Waited {
             }
             Method::Call => format!("wait {wait} (call)"),
         };
-        if self.queued > 0 {
+        // What a ring brings is copied before it stands in line.
+        if self.queued > 0 && !matches!(self.method, Method::Completed { .. }) {
             let _ = write!(text, "  queued {}", Nanos(self.queued));
         }
         if let Some(wake) = self.wake.filter(|&ns| ns > 0) {

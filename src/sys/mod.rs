@@ -266,7 +266,8 @@ pub fn accept_failure(error: &io::Error) -> AcceptFailure {
             | libc::EHOSTUNREACH
             | libc::EOPNOTSUPP
             | libc::ENETUNREACH
-            | libc::ETIMEDOUT,
+            | libc::ETIMEDOUT
+            | libc::ENOTCONN,
         ) => AcceptFailure::OneClient,
         // Of a ring's accept, at the stop.
         Some(libc::ECANCELED) => AcceptFailure::Again,

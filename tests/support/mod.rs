@@ -37,6 +37,7 @@ macro_rules! for_each_model {
             #[test] fn poll() { run("poll") }
             #[test] fn epoll() { run("epoll") }
             #[test] fn epoll_et() { run("epoll-et") }
+            #[test] fn io_uring() { run("io-uring") }
             #[test] fn threads() { run("threads") }
             #[test] fn thread_pool() { run("thread-pool") }
             #[test] fn fork() { run("fork") }
@@ -47,13 +48,14 @@ macro_rules! for_each_model {
 }
 
 /// The models that the macro above knows.
-pub const TESTED_MODELS: [&str; 11] = [
+pub const TESTED_MODELS: [&str; 12] = [
     "blocking",
     "nonblocking",
     "select",
     "poll",
     "epoll",
     "epoll-et",
+    "io-uring",
     "threads",
     "thread-pool",
     "fork",

@@ -20,6 +20,7 @@ impl Draft {
         match io.phases.how {
             How::Stamp | How::NoStamp | How::Call => draft.one_call(),
             How::Polled => draft.asked_again(),
+            How::Completed => draft.completed(),
             How::Ready | How::SameTurn | How::Carried => draft.two_calls(),
         }
         draft.answers();
@@ -108,6 +109,30 @@ impl Draft {
             true,
             vec![format!("{} blocks", self.io.flow()), format!("in {call}"), whole],
         );
+    }
+
+    /// One call hands over, waits and copies; whose data has come is told by the completions.
+    fn completed(&mut self) {
+        let (from, call, phases) = (self.row, self.io.call(), self.io.phases);
+        self.arrow(Side::Kernel, call);
+        self.moment("no data ready");
+        self.block(Phase::Wait, phases.wait, self.slept());
+        self.moment("data ready");
+        let details = match phases.nth.1 {
+            0 | 1 => vec!["inside the same call".to_owned()],
+            of => vec!["inside the same call".to_owned(), format!("a share of {of}")],
+        };
+        self.block(Phase::Copy, phases.copy, details);
+        self.moment("copy complete");
+        let bytes = self.io.receive.amount;
+        self.arrow(Side::Application, format!("completion: {bytes} B are here"));
+        let whole = Nanos(phases.wait + phases.copy).to_string();
+        let flow = self.io.flow();
+        self.does(from, true, vec![format!("{flow} blocks"), format!("in {call}"), whole]);
+        let from = self.row + 1;
+        self.row += 2;
+        self.does(from, false, vec![format!("queued {}", Nanos(phases.queued))]);
+        self.row += 1;
     }
 
     /// A readiness call waits, another one receives.

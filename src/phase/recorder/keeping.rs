@@ -127,6 +127,7 @@ impl Waited {
             Method::Stamp { age } => (How::Stamp, age, (0, 0)),
             Method::NoStamp => (How::NoStamp, 0, (0, 0)),
             Method::Ready { seen, of, .. } => (How::Ready, 0, (seen as u64, of as u64)),
+            Method::Completed { seen, of } => (How::Completed, 0, (seen as u64, of as u64)),
             Method::SameTurn => (How::SameTurn, 0, (0, 0)),
             Method::Carried => (How::Carried, 0, (0, 0)),
             Method::Polled { .. } => (How::Polled, 0, (0, 0)),

@@ -68,6 +68,8 @@ impl Observer for Recorder {
                     let wait = std::mem::take(&mut self.accept_again).inside + took;
                     Waited { wait, queued: 0, wake, method: Method::Call }
                 }
+                // Not by this call.
+                Waits::Completion => Waited::SAME_TURN,
                 Waits::Readiness if self.accept_turn == self.readiness.turn => Waited::SAME_TURN,
                 Waits::Readiness => {
                     self.accept_turn = self.readiness.turn;
@@ -149,7 +151,7 @@ impl Observer for Recorder {
                     self.record(Metric::Queued, waited.queued);
                 }
                 self.record(Metric::Copy, took);
-                self.tell_input(id, waited, took, Call::Recvfrom, input.bytes());
+                self.tell_input(id, waited, took, Call::Recvfrom.name(), input.bytes());
             }
             let ended = input.whole().then_some((waited, took, row));
             let times = (start, start + took);
@@ -186,7 +188,7 @@ impl Observer for Recorder {
         let slept = Slept { result: (), realtime, start, took, wake };
         let waited = self.divide(&slept, before, input.stamp());
         let copy = took - (waited.wait - before.min(waited.wait));
-        self.tell_input(id, waited, copy, Call::Recvmsg, input.bytes());
+        self.tell_input(id, waited, copy, Call::Recvmsg.name(), input.bytes());
         let ended = Some((waited, copy, row));
         self.keep_input(id, Call::Recvmsg, (start, start + took), input.bytes(), ended);
         Ok(input)
@@ -215,7 +217,7 @@ impl Observer for Recorder {
         if let Ok(n) = result {
             count_sent(&self.tally, n);
             let room = if stalled == 0 { 0 } else { start.saturating_sub(stalled) };
-            self.sent(id, room, took, n);
+            self.sent(id, Call::Sendto.name(), room, took, n);
             let times = (start, start + took);
             self.keep_on(id, What::Send, Some(Call::Sendto), times, (n as u64, None));
             // Less than all: from now on it waits for room.
@@ -243,11 +245,35 @@ impl Observer for Recorder {
         if let Ok(n) = result {
             count_sent(&self.tally, n);
             let (room, copy) = if blocked { (took, 0) } else { (0, took) };
-            self.sent(id, room, copy, n);
+            self.sent(id, Call::Sendto.name(), room, copy, n);
             let times = (start, start + took);
             self.keep_on(id, What::Send, Some(Call::Sendto), times, (n as u64, None));
         }
         result
+    }
+
+    fn hand_over(
+        &mut self,
+        sends: usize,
+        call: impl FnOnce() -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        self.handed_over(sends, call)
+    }
+
+    fn complete(&mut self, call: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
+        self.completed(call)
+    }
+
+    fn accept_completed(&mut self) {
+        self.completed_accept();
+    }
+
+    fn receive_completed<I: Input>(&mut self, id: Id, operation: &'static str, input: &I) {
+        self.completed_receive(id, operation, input);
+    }
+
+    fn send_completed(&mut self, id: Id, bytes: usize, n: usize, waited: bool) {
+        self.completed_send(id, bytes, n, waited);
     }
 
     fn service<T>(&mut self, work: impl FnOnce() -> T) -> T {
@@ -298,7 +324,7 @@ impl Observer for Recorder {
 }
 
 impl Recorder {
-    fn came_from(&mut self, id: Id, input: &impl Input) {
+    pub(super) fn came_from(&mut self, id: Id, input: &impl Input) {
         if let Some(from) = input.from() {
             self.flow_of(id).peer = *from;
         }

@@ -1,0 +1,316 @@
+//! A ring of completions in the service of a model: what is in flight, and what comes of it.
+//!
+//! The model sees clients and inputs; here are the answers' ways back. One send of a connection is in flight at a time, and what is answered
+//! meanwhile queues behind it. A send is tried at once, with the turn's next call. If the kernel does not take all of it, the client does not
+//! read: its receive is cancelled, and the rest waits for room, in memory of its own, so that a slow reader keeps
+//! no buffer from the others.
+
+use super::flights::{Flights, Over, Sending};
+use super::{Clients, Front, Settings};
+use crate::failure::{During, Failure};
+use crate::phase::{Count, End, Id, Observer};
+use crate::service::Service;
+use crate::stop::Stop;
+use crate::sys::{self, Completion, Rest, Sent, Taken, Uring, Wait};
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+/// Operations that are handed over together at most; more take another call.
+const OPERATIONS: u32 = 1024;
+/// Completions that the ring has room for; the kernel keeps more aside, at a price.
+const COMPLETIONS: usize = 4096;
+/// Memory of the provided buffers together, in bytes, where that gives a number between the two below.
+const MEMORY: usize = 512 << 10;
+const LEAST_BUFFERS: usize = 4;
+const MOST_BUFFERS: usize = 1 << 15;
+/// Bytes of a send of several answers, unless one is longer. Large pieces have a receiver with a small buffer count on large segments: when it
+/// begins to read, its window stays below one of them, and the rest trickles by the timers of window probes.
+const PIECE: usize = 4096;
+/// So many bytes of answers behind a send in flight are enough: no more is received from that client until fewer are left.
+const ENOUGH: usize = 64 << 10;
+/// At the end: how long a completion of what was cancelled is waited for, before it is cancelled again.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+/// The operation that brings input, as the lines of `--phases` call it.
+const RECEIVE: &str = "IORING_OP_RECV";
+
+/// A ring, its provided buffers, and what is in flight for each connection.
+#[derive(Debug)]
+pub struct Ring {
+    raw: Uring,
+    flights: Flights,
+    /// Sends that the next call hands over.
+    sends: usize,
+    /// Something waits for one of them to be over, which nobody will tell: the next call must not wait.
+    behind: bool,
+    sent: Vec<Sent>,
+    completions: VecDeque<Completion>,
+    /// Bytes of one send at most, where several answers go out together.
+    piece: usize,
+    /// One accept after the other, so that the limit is kept by those who wait in the backlog; otherwise one operation takes all.
+    limited: bool,
+    /// The end has begun: nothing new is asked for.
+    landing: bool,
+}
+
+impl Ring {
+    /// A ring with buffers as large as a receive may be.
+    ///
+    /// # Errors
+    /// The call, its errno, and what can be done about it.
+    pub fn new(settings: &Settings) -> Result<Self, Failure> {
+        let completions = settings.ring.unwrap_or(COMPLETIONS).clamp(2, 1 << 20) as u32;
+        let buffers = (MEMORY / settings.buffer).clamp(LEAST_BUFFERS, MOST_BUFFERS) as u32;
+        let operations = OPERATIONS.min(completions);
+        let raw = start(operations, completions, buffers, settings.buffer as u32)?;
+        Ok(Self {
+            raw,
+            flights: Flights::default(),
+            sends: 0,
+            behind: false,
+            sent: Vec::new(),
+            completions: VecDeque::new(),
+            piece: settings.buffer.max(PIECE),
+            limited: settings.max_connections.is_some(),
+            landing: false,
+        })
+    }
+
+    /// Whether this machine has what a ring needs.
+    ///
+    /// # Errors
+    /// The call, its errno, and what can be done about it.
+    pub fn available() -> Result<(), Failure> {
+        start(1, 2, 1, 64).map(drop)
+    }
+
+    /// Has the stop end a wait.
+    pub fn watch(&mut self, stop: &Stop) {
+        self.raw.poll(stop);
+    }
+
+    /// Asks for clients.
+    pub fn accept(&mut self, front: &Front) {
+        if !self.landing {
+            self.raw.accept(front, !self.limited);
+        }
+    }
+
+    /// Whether to go on: until the stop, and then until nothing is in flight any more. After the stop everything in flight is
+    /// cancelled; what has come before that is answered.
+    pub fn flies(&mut self, stop: &Stop) -> bool {
+        if !stop.requested() {
+            return true;
+        }
+        self.landing = true;
+        if self.raw.flights() > 0 {
+            self.raw.cancel_all();
+        }
+        self.raw.flights() + self.raw.unread() + self.sends > 0
+    }
+
+    /// Hands over what was asked for and answered since the last time, and waits until something has come: **wait** and **copy**.
+    ///
+    /// # Errors
+    /// A ring that does not work any more.
+    pub fn enter<O: Observer>(
+        &mut self,
+        clients: &mut Clients,
+        timeout: Option<Duration>,
+        observer: &mut O,
+    ) -> Result<(), Failure> {
+        let wait = match self.landing {
+            true if self.raw.flights() > 0 => Wait::For(Some(PATIENCE)),
+            true => Wait::Look,
+            false if self.behind => Wait::Look,
+            false => Wait::For(timeout),
+        };
+        if O::STAMPS && self.sends > 0 {
+            let handed = observer.hand_over(self.sends, || self.raw.enter(Wait::Not));
+            tolerate(handed, observer)?;
+        }
+        (self.sends, self.behind) = (0, false);
+        let entered = observer.complete(|| {
+            let entered = self.raw.enter(wait);
+            self.raw.collect(&mut self.sent, &mut self.completions);
+            let inputs = || self.completions.iter().filter(|c| !matches!(c, Completion::Ready));
+            entered.map(|_| inputs().count())
+        });
+        tolerate(entered, observer)?;
+        let mut sent = std::mem::take(&mut self.sent);
+        sent.drain(..).for_each(|sent| self.landed(clients, sent, observer));
+        // For its memory.
+        self.sent = sent;
+        Ok(())
+    }
+
+    /// The next completion of the last call.
+    pub fn completion(&mut self) -> Option<Completion> {
+        self.completions.pop_front()
+    }
+
+    /// Asks for the input of a new client.
+    pub fn receive(&mut self, clients: &mut Clients, id: Id) {
+        self.flights.begin(id);
+        if let Some(connection) = clients.get(id).filter(|_| !self.landing) {
+            self.raw.receive(connection, id.token());
+            self.flights.of(id).receiving = true;
+        }
+    }
+
+    /// Answers what a receive has brought; `more` says that it goes on by itself.
+    pub fn answer<S: Service + ?Sized, O: Observer>(
+        &mut self,
+        clients: &mut Clients,
+        id: Id,
+        (input, more): (io::Result<Option<Taken>>, bool),
+        service: &S,
+        observer: &mut O,
+    ) {
+        let flight = self.flights.of(id);
+        flight.receiving = more;
+        flight.cancelled &= more;
+        match input {
+            // It has said its last word already.
+            Ok(Some(taken)) if flight.over.is_some() => self.raw.give_back(taken),
+            Ok(Some(taken)) => self.reply(clients, id, taken, service, observer),
+            Ok(None) => {
+                observer.receive_completed(id, RECEIVE, &0_usize);
+                flight.over.get_or_insert(Over::Sent(End::EndOfFile));
+            }
+            Err(error) => match super::connection::completed(&error) {
+                // No buffer was left, or it was cancelled: asked for again as soon as it may be.
+                None => {}
+                Some(end) => flight.over = Some(Over::Now(end)),
+            },
+        }
+        self.go_on(clients, id, observer);
+    }
+
+    fn reply<S: Service + ?Sized, O: Observer>(
+        &mut self,
+        clients: &mut Clients,
+        id: Id,
+        mut taken: Taken,
+        service: &S,
+        observer: &mut O,
+    ) {
+        observer.receive_completed(id, RECEIVE, &taken.len());
+        let bytes = self.raw.bytes(&mut taken);
+        let (reply, close) = super::connection::answer(service, observer, bytes);
+        clients.moved(id);
+        let flight = self.flights.of(id);
+        if close {
+            flight.over = Some(Over::Sent(End::Served));
+        }
+        let Some(connection) = clients.get_mut(id) else { return self.raw.give_back(taken) };
+        if reply == 0 {
+            self.raw.give_back(taken);
+        } else if flight.sending == Sending::Nothing && !connection.stalled() {
+            flight.sending = Sending::AtOnce;
+            self.sends += 1;
+            self.raw.send_buffer(&*connection, id.token(), taken, reply);
+        } else {
+            connection.queue(&self.raw.bytes(&mut taken)[..reply]);
+            self.raw.give_back(taken);
+        }
+    }
+
+    /// A send is over.
+    fn landed<O: Observer>(&mut self, clients: &mut Clients, sent: Sent, observer: &mut O) {
+        let Sent { token, len, result, waited, rest } = sent;
+        let id = Id::of_token(token);
+        let flight = self.flights.of(id);
+        flight.sending = Sending::Nothing;
+        let Some(connection) = clients.get_mut(id) else { return };
+        let short = !matches!(result, Ok(n) if n == len);
+        connection.land(rest);
+        match result {
+            Ok(n) => observer.send_completed(id, len, n, waited),
+            Err(error) => match super::connection::completed(&error) {
+                None => observer.send_completed(id, len, 0, waited),
+                Some(end) => flight.over = Some(Over::Now(end)),
+            },
+        }
+        if short && flight.over.is_none_or(|over| matches!(over, Over::Sent(_))) && !self.landing {
+            // There was no room for it: now it waits for some.
+            let rest = connection.fly();
+            self.raw.send_waiting(&*connection, token, rest, self.piece);
+            flight.sending = Sending::Waiting;
+        }
+        clients.moved(id);
+        self.go_on(clients, id, observer);
+    }
+
+    /// What is to be done next for a connection.
+    fn go_on<O: Observer>(&mut self, clients: &mut Clients, id: Id, observer: &mut O) {
+        let (token, landing) = (id.token(), self.landing);
+        let flight = self.flights.of(id);
+        let Some(connection) = clients.get_mut(id) else { return };
+        if flight.sending == Sending::Nothing && !matches!(flight.over, Some(Over::Now(_))) {
+            if connection.stalled() && !landing {
+                // Answered while another send was in flight.
+                let rest: Rest = connection.fly();
+                self.raw.send_bytes(&*connection, token, rest, self.piece);
+                flight.sending = Sending::AtOnce;
+                self.sends += 1;
+            } else if let (Some(Over::Sent(end)), false) = (flight.over, connection.stalled()) {
+                flight.over = Some(Over::Now(end));
+            }
+        }
+        self.behind |=
+            flight.sending == Sending::AtOnce && (connection.stalled() || flight.over.is_some());
+        let enough = connection.unsent() > ENOUGH.max(self.piece);
+        let unread = flight.sending == Sending::Waiting || flight.over.is_some() || enough;
+        if unread && flight.receiving && !flight.cancelled {
+            flight.cancelled = true;
+            self.raw.cancel_receive(token);
+        } else if !unread && !flight.receiving && !landing {
+            self.raw.receive(&*connection, token);
+            flight.receiving = true;
+        }
+        let Some(Over::Now(end)) = flight.over else { return };
+        if flight.sending == Sending::Waiting && !flight.broken_off {
+            flight.broken_off = true;
+            self.raw.cancel_send(token);
+        }
+        // Closed when nothing is in flight on it: the kernel would go on with the socket, and we with a stranger's number.
+        if !flight.receiving && flight.sending == Sending::Nothing {
+            clients.close(id, end, observer);
+        }
+    }
+
+    /// Closes the connections on which no byte has moved for too long.
+    pub fn expire<O: Observer>(&mut self, clients: &mut Clients, observer: &mut O) {
+        for id in clients.expired(observer) {
+            self.flights.of(id).over = Some(Over::Now(End::TimedOut));
+            self.go_on(clients, id, observer);
+        }
+    }
+}
+
+/// Makes a ring, or says why there is none.
+fn start(operations: u32, completions: u32, buffers: u32, size: u32) -> Result<Uring, Failure> {
+    let mut ring = Uring::setup(operations, completions)
+        .map_err(|error| refused("io_uring_setup", "", error))?;
+    ring.provide(buffers, size).map_err(|error| refused("io_uring_register", "buffers", error))?;
+    Ok(ring)
+}
+
+fn refused(call: &'static str, object: &str, error: io::Error) -> Failure {
+    let hint = sys::uring_remedy(&error);
+    Failure::new(call, object, error).hint(Some(hint))
+}
+
+/// What may happen to a ring's call in any turn: a signal, the end of the time, no memory at this moment.
+fn tolerate<O: Observer>(entered: io::Result<usize>, observer: &O) -> Result<(), Failure> {
+    match entered {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+            observer.tally().add(Count::Interrupted, 1);
+            Ok(())
+        }
+        Err(error) if sys::uring_goes_on(&error) => Ok(()),
+        entered => entered.map(drop).during("io_uring_enter", ""),
+    }
+}
