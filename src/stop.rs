@@ -8,11 +8,12 @@
 //! - an event counter that is written and never read: ready for every readiness call, for good;
 //! - `shutdown(SHUT_RD)` on each descriptor that a flow is blocked on, or is about to be
 //!   ([`Stop::interruptible`] publishes it and then checks the flag again): a receive returns what is queued
-//!   and then 0, an accept says `EINVAL`.
+//!   and then 0, an accept says `EINVAL`;
+//! - a signal to each thread that waits for one ([`Stop::signalled`]): blocked there, it stays pending until it is taken.
 
 mod cells;
 
-use crate::sys::{self, Clock, Published, Shutdown};
+use crate::sys::{self, Clock, Published, Shutdown, Signal};
 use cells::Cells;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -178,6 +179,19 @@ impl Stop {
         })
     }
 
+    /// Makes a call that waits for signals of this thread, `signal` among them and blocked: a request sends it, so that the call
+    /// returns. `thread` is the calling one's number, which costs a call to find out.
+    pub fn signalled<T>(&self, thread: u32, signal: Signal, call: impl FnOnce() -> T) -> T {
+        self.cell().during_signal(thread, signal, || {
+            // As above. A signal below the real-time ones always has room.
+            if self.shared.asked.load(SeqCst) & REQUESTED != 0 {
+                let _ = sys::tgkill(thread, signal);
+            }
+            self.pause();
+            call()
+        })
+    }
+
     fn cell(&self) -> &Published {
         self.shared.blocked.get(self.cell)
     }
@@ -196,6 +210,7 @@ impl Shared {
     fn shut(&self, how: Shutdown) {
         for cell in self.blocked.iter() {
             cell.with(|fd| sys::shutdown(fd, how));
+            cell.signal();
         }
     }
 }

@@ -51,7 +51,14 @@ for_each_model! {
         assert_eq!(counts, [1, 5, 28, 28]);
         let entry = model::find(model).unwrap();
         let per_request = value.get("calls_per_request");
-        assert_eq!(per_request, Some(&Value::Count(entry.calls_per_request() as u64)));
+        if model == "sigio" {
+            // What comes before its signals are asked for, or while it looks at something else, costs no call to wait for it.
+            let Some(&(Value::Number(_) | Value::Count(_))) = per_request else { panic!("{value}") };
+            let calls: f64 = per_request.map(ToString::to_string).unwrap().parse().unwrap();
+            assert!((2.0..=3.0).contains(&calls), "{calls}");
+        } else {
+            assert_eq!(per_request, Some(&Value::Count(entry.calls_per_request() as u64)));
+        }
         // Each receive and each send has its mark, and belongs to the client.
         let marks = marks(&value, 1);
         let count = |mark: &str, call: &str| {

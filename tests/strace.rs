@@ -5,10 +5,11 @@ mod support;
 mod trace;
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use support::{exchange, report, scratch, serve, strace_works, until, who};
 use trace::{Trace, Traced, entry, leave, serve_one, traced};
-use waitcopy::model::{CATALOGUE, On, Who, grammar};
+use waitcopy::model::{CATALOGUE, On, Per, Who, grammar};
 use waitcopy::phase::{Call, Waits};
 
 /// Whether its grammar is about the calls on the connection alone, because others than the acceptor may serve.
@@ -21,16 +22,21 @@ fn sentence<'t>(model: &str, trace: &'t Trace) -> Vec<&'t Traced> {
     if projected(model) { trace.served() } else { trace.conversation() }
 }
 
+/// A new socket is writable, which is an edge of its own, and signals are asked for too late for what came first: both models look
+/// once for nothing. That has to be over before data makes it something.
+fn first_look_is_over(model: &str, file: &Path) {
+    if ["epoll-et", "sigio"].contains(&model) {
+        until("the first look is over", || {
+            trace::read(file).calls.iter().any(|call| call.word() == "recvfrom:EAGAIN")
+        });
+    }
+}
+
 /// One client, message after message, one of them three buffers long; every call is traced.
 fn conversation(model: &str, test: &str) -> Trace {
     let (server, file) = traced(model, test, &[], &[]);
     let mut client = server.connect();
-    if model == "epoll-et" {
-        // A new socket is writable: an edge of its own. It has to be over before data makes another.
-        until("the first edge is served", || {
-            trace::read(&file).calls.iter().any(|call| call.word() == "recvfrom:EAGAIN")
-        });
-    }
+    first_look_is_over(model, &file);
     for message in [&b"hello"[..], b"x", &[b'y'; 3000], b"bye"] {
         exchange(&mut client, message);
     }
@@ -59,7 +65,7 @@ for_each_model! {
 
 for_each_model! {
     /// No clock, no write, no getrusage while nobody observes: every call is a step of the catalogue, and
-    /// every step but a stall's is made.
+    /// every step but a stall's, or a full queue's, is made.
     fn without_flags_it_makes_the_calls_of_the_catalogue(model: &str) {
         if !strace_works() {
             return;
@@ -70,6 +76,7 @@ for_each_model! {
         // What the acceptor waits for is not on the connection.
         let steps = entry(model).0.steps.iter();
         let steps = steps.filter(|step| !(projected(model) && step.on == On::Set));
+        let steps = steps.filter(|step| step.per != Per::Overflow);
         let mut steps: Vec<_> = steps.map(|step| step.call.name().to_owned()).collect();
         for calls in [&mut made, &mut steps] {
             calls.sort_unstable();
@@ -87,6 +94,7 @@ for_each_model! {
         }
         let (server, file) = traced(model, "per-request", &[], &[]);
         let mut client = server.connect();
+        first_look_is_over(model, &file);
         for _ in 0..=50 {
             exchange(&mut client, b"steady");
         }
@@ -129,7 +137,9 @@ for_each_model! {
         assert_eq!(sends.len(), CLIENTS * (ROUNDS + 1));
         let steady = &trace.calls[sends[CLIENTS - 1] + 1..=sends[sends.len() - 1]];
         let per_request = steady.len() as f64 / (CLIENTS * ROUNDS) as f64;
-        assert!((2.0..=2.1).contains(&per_request), "{per_request} calls per request");
+        // A call takes one signal, however many wait.
+        let fewest = if model == "sigio" { 3.0 } else { 2.0 };
+        assert!((fewest..=fewest + 0.1).contains(&per_request), "{per_request} calls per request");
         assert!(!steady.iter().any(|call| call.is(Call::EpollCtl)));
     }
 }

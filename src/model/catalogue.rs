@@ -50,6 +50,8 @@ pub enum Per {
     Stall,
     /// In vain, any number of times.
     Poll,
+    /// Once each time that the kernel could not queue a signal.
+    Overflow,
 }
 
 /// One kind of call that a model makes at steady state.
@@ -143,11 +145,10 @@ impl Model {
         self.steps.iter().filter(|step| matches!(step.per, Per::Request | Per::Turn)).count()
     }
 
-    /// The call that tells it who is ready, where it asks a call of that kind: for clients, or in the acceptor for newcomers.
+    /// The call in which its flow, or the one that accepts for it, waits for readiness, if there is one.
     #[must_use]
     pub fn readiness(&self) -> Option<Call> {
-        let calls = [Call::Select, Call::Poll, Call::EpollWait];
-        calls.into_iter().find(|&call| self.steps.iter().any(|step| step.call == call))
+        self.steps.iter().map(|step| step.call).find(|call| Call::READINESS.contains(call))
     }
 
     /// Whether it serves a transport.

@@ -1,7 +1,7 @@
 //! Every model: what it is, what it calls, what it cannot do.
 
 use super::catalogue::{Model, On, Per, Phase, Run, Step, Who};
-use super::{blocking, epoll, epoll_et, io_uring, nonblocking, pairs, poll, select};
+use super::{blocking, epoll, epoll_et, io_uring, nonblocking, pairs, poll, select, sigio};
 use crate::net::Transport;
 use crate::phase::{Call, Waits};
 
@@ -19,6 +19,7 @@ const RECEIVE: Step = step(Call::Recvfrom, On::Client, Phase::Copy, Per::Request
 const RECEIVE_IN_VAIN: Step = step(Call::Recvfrom, On::Client, Phase::Wait, Per::Poll);
 const SEND: Step = step(Call::Sendto, On::Client, Phase::Answer, Per::Request);
 const STALL: Step = step(Call::EpollCtl, On::Client, Phase::Stall, Per::Stall);
+const POLL_ALL: Step = step(Call::Poll, On::Set, Phase::Wait, Per::Overflow);
 const CLOSE: Step = step(Call::Close, On::Client, Phase::Close, Per::Connection);
 
 const fn waits_by(call: Call) -> Step {
@@ -39,7 +40,7 @@ const NO_PACKETS: &str =
 const NO_REUSEPORT: &str = "SO_REUSEPORT spreads IP addresses; a Unix path belongs to one socket";
 
 /// Every model, in the order of the notes and of Stevens.
-pub static CATALOGUE: [Model; 12] = [
+pub static CATALOGUE: [Model; 13] = [
     Model {
         name: "blocking",
         meaning: "one call waits and copies; one client at a time",
@@ -143,6 +144,24 @@ pub static CATALOGUE: [Model; 12] = [
                   epoll_wait recvfrom:0 close",
         exempt: &[],
         run: Run { counting: epoll_et::serve, recording: epoll_et::serve },
+    },
+    Model {
+        name: "sigio",
+        meaning: "the kernel sends a signal for each event; one call takes it, others drain",
+        blocks: "the process, in sigtimedwait, for all clients at once; never in a receive",
+        copies: "the kernel, inside the recvfroms that drain the socket",
+        limits: "Linux only; one signal a call; a full queue of signals costs a poll of everybody",
+        choose: "datagrams, or a few descriptors beside other work; else epoll",
+        waits: Waits::Readiness,
+        who: Who::One,
+        refuses: &[],
+        steps: &[ACCEPT, NONBLOCK, waits_by(Call::Sigtimedwait), RECEIVE, SEND, POLL_ALL, CLOSE],
+        grammar: "accept4 fcntl fcntl fcntl fcntl fcntl fcntl accept4:EAGAIN \
+                  (recvfrom:EAGAIN | (recvfrom sendto)+ recvfrom:EAGAIN?) \
+                  ((rt_sigtimedwait | rt_sigtimedwait:EAGAIN) (recvfrom sendto)* recvfrom:EAGAIN?)* \
+                  rt_sigtimedwait recvfrom:0 close",
+        exempt: &[],
+        run: Run { counting: sigio::serve, recording: sigio::serve },
     },
     Model {
         name: "io-uring",

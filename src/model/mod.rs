@@ -35,6 +35,7 @@ pub mod nonblocking;
 pub mod pairs;
 pub mod poll;
 pub mod select;
+pub mod sigio;
 
 pub use catalogue::{Model, On, Per, Phase, Run, Serve, Step, Who};
 pub use entries::{CATALOGUE, find, suggest};

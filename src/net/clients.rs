@@ -39,6 +39,8 @@ pub struct Clients {
     /// Of a blocking connection: how long all of it may take, and until when, on `CLOCK_MONOTONIC`.
     request_timeout: Option<Duration>,
     until: Option<Duration>,
+    /// The last turn of the front has ended at its share: there may be more.
+    more: bool,
 }
 
 impl Clients {
@@ -59,6 +61,7 @@ impl Clients {
             local: false,
             request_timeout: settings.request_timeout,
             until: None,
+            more: false,
         }
     }
 
@@ -102,7 +105,8 @@ impl Clients {
         let listener = match front {
             Front::Stream(listener) => listener,
             Front::Datagram(socket) => {
-                return socket.turn(tries, &mut self.scratch, service, observer);
+                self.more = socket.turn(tries, &mut self.scratch, service, observer)?;
+                return Ok(());
             }
         };
         while let Some(id) = self.admit(&mut tries, listener, observer)? {
@@ -112,7 +116,15 @@ impl Clients {
             }
         }
         self.timed |= front.rests();
+        self.more = tries == 0;
         Ok(())
+    }
+
+    /// Whether [`admit_all`](Self::admit_all) has ended at a turn's share, and somebody may still wait: for a model
+    /// that is told of each only once.
+    #[must_use]
+    pub fn front_has_more(&self) -> bool {
+        self.more
     }
 
     /// Waits for the next client and takes it in; `None` to go round: interrupted, stopped or exhausted. On a

@@ -335,23 +335,23 @@ impl Connection {
 
 /// A call that does not wait is made again at once when a signal came first: nobody would report what it
 /// left undone, least of all an edge.
-pub(super) fn uninterrupted<O: Observer>(
+pub(super) fn uninterrupted<T, O: Observer>(
     observer: &mut O,
-    mut call: impl FnMut(&mut O) -> io::Result<usize>,
-) -> io::Result<usize> {
+    mut call: impl FnMut(&mut O) -> io::Result<T>,
+) -> io::Result<T> {
     call(observer).or_else(|error| again(error, observer, call))
 }
 
 /// The same for a call that has failed once.
-fn again<O: Observer>(
+fn again<T, O: Observer>(
     mut error: io::Error,
     observer: &mut O,
-    mut call: impl FnMut(&mut O) -> io::Result<usize>,
-) -> io::Result<usize> {
+    mut call: impl FnMut(&mut O) -> io::Result<T>,
+) -> io::Result<T> {
     while error.kind() == io::ErrorKind::Interrupted {
         interrupted(observer);
         match call(observer) {
-            Ok(n) => return Ok(n),
+            Ok(done) => return Ok(done),
             Err(next) => error = next,
         }
     }

@@ -1,6 +1,7 @@
 //! A datagram socket: receive one, answer it, forget it.
 
 use super::bind::Bound;
+use super::connection::uninterrupted;
 use super::{Bind, Endpoint, Transport};
 use crate::failure::Failure;
 use crate::phase::{Call, Count, Id, Observer};
@@ -74,7 +75,9 @@ impl Datagrams {
         observer: &mut O,
     ) -> Result<Taken, Failure> {
         // copy
-        let received = observer.receive(Id::LISTENER, false, || sys::recvfrom(self, buffer));
+        let received = uninterrupted(observer, |observer| {
+            observer.receive(Id::LISTENER, false, || sys::recvfrom(self, buffer))
+        });
         self.classify(received, observer)
     }
 
@@ -167,7 +170,7 @@ impl Datagrams {
             observer.tally().add(Count::Unsent, 1);
             return Err(sys::no_destination());
         }
-        let sent = super::connection::uninterrupted(observer, |observer| {
+        let sent = uninterrupted(observer, |observer| {
             let call = || sys::sendto(self, bytes, &to.from);
             observer.send(Id::LISTENER, bytes.len(), call)
         });
@@ -179,7 +182,7 @@ impl Datagrams {
         sent.map(drop)
     }
 
-    /// One turn: answers the datagrams that are there, at most `most` of them.
+    /// One turn: answers the datagrams that are there, at most `most` of them; whether there may be more.
     ///
     /// # Errors
     /// As [`Datagrams::receive`].
@@ -189,17 +192,17 @@ impl Datagrams {
         buffer: &mut [u8],
         service: &S,
         observer: &mut O,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         for _ in 0..most {
             match self.receive(buffer, observer)? {
                 Taken::Packet(packet) => {
                     self.answer(&packet, &mut buffer[..packet.len], service, observer);
                 }
                 Taken::Lost => {}
-                Taken::Nobody => break,
+                Taken::Nobody => return Ok(false),
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The end: answers what the socket holds at this moment, and counts what it had to drop in its life.
@@ -213,7 +216,7 @@ impl Datagrams {
         observer: &mut O,
     ) -> Result<(), Failure> {
         let most = self.last_look(observer);
-        self.turn(most, buffer, service, observer)
+        self.turn(most, buffer, service, observer).map(drop)
     }
 
     /// Makes the socket non-blocking, counts what was dropped, and says how many datagrams there are at most.

@@ -1,6 +1,7 @@
 //! The listening socket, and what its failures mean.
 
 use super::bind::Bound;
+use super::connection::uninterrupted;
 use super::{Bind, Endpoint};
 use crate::failure::{During, Failure};
 use crate::phase::{Call, Count, Observer};
@@ -72,7 +73,8 @@ impl Listener {
     /// # Errors
     /// Only when the listener itself is broken.
     pub fn accept<O: Observer>(&mut self, observer: &mut O) -> Result<Accepted, Failure> {
-        let result = observer.accept(|| sys::accept4(&*self.bound));
+        let result =
+            uninterrupted(observer, |observer| observer.accept(|| sys::accept4(&*self.bound)));
         self.classify(result, observer)
     }
 

@@ -12,6 +12,7 @@ mod front;
 mod idle;
 mod listener;
 mod ring;
+mod signals;
 mod slab;
 
 pub use bind::Bind;
@@ -22,6 +23,7 @@ pub use endpoint::{AddressError, DEFAULT_ADDRESS, Endpoint, Transport};
 pub use front::Front;
 pub use listener::{Accepted, Listener};
 pub use ring::Ring;
+pub use signals::{Signalled, Signals};
 pub use slab::Slab;
 
 use crate::phase::{Count, Observer};

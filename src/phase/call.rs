@@ -37,6 +37,8 @@ pub enum Call {
     PidfdOpen,
     /// waitid(2): a child's end.
     Waitid,
+    /// sigtimedwait(2): a signal that tells of readiness.
+    Sigtimedwait,
     /// io_uring_enter(2): hands operations over, waits for completions.
     IoUringEnter,
     /// getpeername(2).
@@ -45,7 +47,7 @@ pub enum Call {
 
 impl Call {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Accept4,
         Self::Recvfrom,
         Self::Recvmsg,
@@ -62,9 +64,14 @@ impl Call {
         Self::Clone,
         Self::PidfdOpen,
         Self::Waitid,
+        Self::Sigtimedwait,
         Self::IoUringEnter,
         Self::Getpeername,
     ];
+
+    /// Those that wait for readiness and do nothing else.
+    pub const READINESS: [Self; 4] =
+        [Self::Select, Self::Poll, Self::EpollWait, Self::Sigtimedwait];
 
     /// The family's name.
     #[must_use]
@@ -92,6 +99,7 @@ impl Call {
             Self::Clone => &["clone", "clone3", "fork", "vfork"],
             Self::PidfdOpen => &["pidfd_open"],
             Self::Waitid => &["waitid"],
+            Self::Sigtimedwait => &["rt_sigtimedwait", "rt_sigtimedwait_time64"],
             Self::IoUringEnter => &["io_uring_enter"],
             Self::Getpeername => &["getpeername"],
         }

@@ -50,6 +50,8 @@ pub enum Count {
     ChildFailed,
     /// Children started again in the place of one that ended.
     Respawned,
+    /// Times that the kernel had no room to queue a signal of readiness (`RLIMIT_SIGPENDING`), and everything was polled once.
+    SignalsLost,
     /// Calls that a signal interrupted (`EINTR`).
     Interrupted,
     /// Waiting receives without a kernel stamp: their time stays undivided.
@@ -62,7 +64,7 @@ pub enum Count {
 
 impl Count {
     /// All of them with their names in reports, in the order of their numbers.
-    pub const ALL: [(Self, &'static str); 24] = [
+    pub const ALL: [(Self, &'static str); 25] = [
         (Self::Connections, "connections"),
         (Self::Requests, "requests"),
         (Self::BytesIn, "bytes_in"),
@@ -83,6 +85,7 @@ impl Count {
         (Self::HandlerFailed, "handler_failed"),
         (Self::ChildFailed, "child_failed"),
         (Self::Respawned, "respawned"),
+        (Self::SignalsLost, "signals_lost"),
         (Self::Interrupted, "interrupted"),
         (Self::Unstamped, "unstamped"),
         (Self::Clamped, "clamped"),

@@ -31,6 +31,7 @@ mod published;
 mod random;
 mod rlimit;
 mod select;
+mod sigio;
 mod signal;
 mod socket;
 mod sockopt;
@@ -64,7 +65,11 @@ pub use process::{die_with_parent, end_with_parent, getppid, gettid, kill, run_o
 pub use published::Published;
 pub use random::getrandom;
 pub use rlimit::{Limit, getrlimit, setrlimit};
-pub use select::{FD_SETSIZE, FdSet, OverLimit, select};
+pub use select::{FD_SETSIZE, FdSet, OverLimit, number, select};
+pub use sigio::{
+    SIGIO, SignalSet, TakenSignal, fcntl_setown, fcntl_setsig, set_async, sigrtmin, sigtimedwait,
+    tgkill,
+};
 pub use signal::{
     Mask, SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGSTOP, SIGTERM, SIGUSR1, Signal,
     block_signals, exit_at_once, ignore_signal, on_signal, raise, restore_signals, setitimer,

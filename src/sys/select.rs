@@ -109,8 +109,8 @@ impl fmt::Debug for FdSet {
     }
 }
 
-/// The index of a descriptor in any set, also of one that fits into none.
-fn number(fd: impl AsFd) -> usize {
+/// The index of a descriptor in any set, also of one that fits into none; a signal names it by the same number.
+pub fn number(fd: impl AsFd) -> usize {
     // An open descriptor is never negative.
     fd.as_fd().as_raw_fd() as usize
 }

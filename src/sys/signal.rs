@@ -156,9 +156,18 @@ pub fn restore_signals(before: &Mask) -> io::Result<()> {
 }
 
 fn mask(set: &libc::sigset_t) -> io::Result<Mask> {
+    pthread_sigmask(libc::SIG_SETMASK, set)
+}
+
+/// Blocks these beside those that are blocked already.
+pub(super) fn mask_more(set: &libc::sigset_t) -> io::Result<Mask> {
+    pthread_sigmask(libc::SIG_BLOCK, set)
+}
+
+fn pthread_sigmask(how: libc::c_int, set: &libc::sigset_t) -> io::Result<Mask> {
     let mut before = MaybeUninit::<libc::sigset_t>::zeroed();
     // SAFETY: the kernel reads one sigset_t and writes one.
-    let error = unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, set, before.as_mut_ptr()) };
+    let error = unsafe { libc::pthread_sigmask(how, set, before.as_mut_ptr()) };
     if error != 0 {
         return Err(io::Error::from_raw_os_error(error));
     }

@@ -37,6 +37,7 @@ macro_rules! for_each_model {
             #[test] fn poll() { run("poll") }
             #[test] fn epoll() { run("epoll") }
             #[test] fn epoll_et() { run("epoll-et") }
+            #[test] fn sigio() { run("sigio") }
             #[test] fn io_uring() { run("io-uring") }
             #[test] fn threads() { run("threads") }
             #[test] fn thread_pool() { run("thread-pool") }
@@ -48,13 +49,14 @@ macro_rules! for_each_model {
 }
 
 /// The models that the macro above knows.
-pub const TESTED_MODELS: [&str; 12] = [
+pub const TESTED_MODELS: [&str; 13] = [
     "blocking",
     "nonblocking",
     "select",
     "poll",
     "epoll",
     "epoll-et",
+    "sigio",
     "io-uring",
     "threads",
     "thread-pool",

@@ -26,8 +26,7 @@ pub fn traced(model: &str, test: &str, options: &[&str], args: &[&str]) -> (Serv
 /// The catalogue's entry, and the call in which it waits for readiness, if there is one.
 pub fn entry(name: &str) -> (&'static Model, Option<Call>) {
     let model = find(name).unwrap();
-    let wait = [Call::Select, Call::Poll, Call::EpollWait];
-    let wait = wait.into_iter().find(|&call| model.steps.iter().any(|step| step.call == call));
+    let wait = model.readiness();
     (model, wait)
 }
 

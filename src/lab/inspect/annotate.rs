@@ -217,7 +217,6 @@ impl<'m> Annotator<'m> {
     }
 
     fn whose(&self, call: &Traced) -> Whose {
-        let waits = [Call::Select, Call::Poll, Call::EpollWait];
         if call.accepted() {
             return Whose::Client(self.tables.next());
         }
@@ -225,7 +224,7 @@ impl<'m> Annotator<'m> {
             Some(client) => Whose::Client(client),
             None if call.is(Call::Accept4) => Whose::Front,
             None if self.datagrams && (receives(call) || call.is(Call::Sendto)) => Whose::Front,
-            None if waits.into_iter().any(|wait| call.is(wait)) => Whose::Set,
+            None if Call::READINESS.into_iter().any(|wait| call.is(wait)) => Whose::Set,
             None => Whose::Nobody,
         }
     }
@@ -299,7 +298,7 @@ impl<'m> Annotator<'m> {
                 let polls = self.model.waits == Waits::Polling;
                 if call.in_vain() && !polls && !self.datagrams { Some(Mark::Copy) } else { phase }
             }
-            (Call::Select | Call::Poll | Call::EpollWait, _) => {
+            (Call::Select | Call::Poll | Call::EpollWait | Call::Sigtimedwait, _) => {
                 self.step(call).map(|step| step.phase.into())
             }
             _ => None,

@@ -38,11 +38,12 @@ pub fn grammar_on(model: &Model, transport: Transport) -> String {
     if transport.kind() == Kind::Stream {
         return model.grammar.split_whitespace().collect::<Vec<_>>().join(" ");
     }
-    let wait = [Call::Select, Call::Poll, Call::EpollWait];
-    let wait = wait.into_iter().find(|&call| model.steps.iter().any(|step| step.call == call));
+    let wait = model.readiness();
     match (model.who, model.waits, wait) {
         (Who::One | Who::Reuseport, Waits::Readiness, Some(wait)) => {
-            format!("({} (recvfrom sendto)* recvfrom:EAGAIN?)*", wait.name())
+            let wait = wait.name();
+            // A signal may come late or not in time; a set that is empty returns 0.
+            format!("(({wait} | {wait}:EAGAIN) (recvfrom sendto)* recvfrom:EAGAIN?)*")
         }
         (Who::One, Waits::Polling, _) => "(recvfrom:EAGAIN | recvfrom sendto)*".to_owned(),
         (Who::One, ..) => "(recvfrom sendto)*".to_owned(),

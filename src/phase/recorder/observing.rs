@@ -299,7 +299,8 @@ impl Observer for Recorder {
 
     fn opened(&mut self, id: Id, peer: &Address) {
         self.tally.add(Count::Connections, 1);
-        let flow = Flow::new(*peer);
+        // What it has sent by the time that it is taken in has waited for no readiness call of its own.
+        let flow = Flow { turn: self.readiness.turn, ..Flow::new(*peer) };
         let slot = id.slot as usize;
         if slot >= self.flows.len() {
             self.flows.resize(slot + 1, flow);
