@@ -14,7 +14,7 @@ use std::process::Command;
 use std::time::Duration;
 use support::{PATIENCE, alone, scratch, skip, watchdog};
 use waitcopy::lab::sshd::{self, Options, Sshd};
-use waitcopy::remote::sftp::{Name, Sftp, Transfer};
+use waitcopy::remote::sftp::{Links, Name, Sftp, Summary, Transfer, Tree};
 use waitcopy::remote::{Error, Reason, Session};
 
 /// Of its one file, in bytes.
@@ -236,6 +236,127 @@ fn a_server_that_never_answers_is_left_at_the_deadline() {
         silent(sftp.close()).await;
         session.set_idle_timeout(None);
         assert!(session.exec("true").output().await.unwrap().exit.success());
+    });
+}
+
+/// Gets the tree of lies, in a folder of its own; what failed, by path.
+async fn get_tree(
+    server: &Hostile,
+    session: &Session,
+    fence: &std::path::Path,
+    lies: &str,
+    how: Tree<'_>,
+) -> (Summary, Vec<String>) {
+    server.mode(format!("tree {lies}").as_bytes());
+    let sftp = session.sftp().await.unwrap();
+    let summary = sftp.get_tree("tree", fence.join("here"), how).await.unwrap();
+    sftp.close().await.unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut failed: Vec<_> = summary.failures.iter().map(|f| text(&f.path)).collect();
+    failed.sort();
+    (summary, failed)
+}
+
+/// A folder to get into, between two that are nobody's business.
+fn fenced(name: &str) -> std::path::PathBuf {
+    let fence = scratch(name);
+    let _ = fs::remove_dir_all(&fence);
+    fs::create_dir_all(fence.join("here")).unwrap();
+    fs::create_dir_all(fence.join("outside")).unwrap();
+    fs::write(fence.join("outside/file"), "untouched").unwrap();
+    fence
+}
+
+#[track_caller]
+fn untouched(fence: &std::path::Path) {
+    let names = |folder: &std::path::Path| {
+        let mut names: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(fence), ["here", "outside"]);
+    assert_eq!(names(&fence.join("outside")), ["file"]);
+    assert_eq!(fs::read(fence.join("outside/file")).unwrap(), b"untouched");
+}
+
+#[test]
+fn a_tree_of_lies_leads_nowhere() {
+    hostile(async |server, session| {
+        let fence = fenced("lies");
+        let here = fence.join("here");
+        // Names that lead elsewhere, as files and as directories; the good ones are copied.
+        let lies = "{b'tree': [(b'../x', 0o100644, 5), (b'', 0o100644, 5), (b'a/b', 0o40755, 0), (b'/etc', 0o40755, 0), \
+            (b'a\\0b', 0o100644, 5), (b'..', 0o40755, 0), (b'.', 0o40755, 0), (b'good', 0o106755, 5), (b'dir', 0o40755, 0)], \
+            b'tree/dir': [(b'../../outside/file', 0o100644, 5), (b'fine', 0o100644, 3)]}";
+        let (summary, failed) = get_tree(server, session, &fence, lies, Tree::new()).await;
+        assert_eq!((summary.files, summary.directories, summary.failed), (2, 2, 6), "{summary:?}");
+        assert_eq!(failed, ["", "../x", "/etc", "a\0b", "a/b", "dir/../../outside/file"]);
+        assert!(summary.failures[0].error.message().contains("the server names an entry"));
+        let mode = std::os::unix::fs::PermissionsExt::mode(
+            &fs::metadata(here.join("good")).unwrap().permissions(),
+        );
+        assert_eq!(mode & 0o7000, 0, "set-user-ID is not taken");
+        untouched(&fence);
+
+        // A link that leads out, and a directory of the same name: whichever is made first, nothing goes through the link.
+        for links in [Links::Keep, Links::Skip, Links::Follow] {
+            let fence = fenced("lies");
+            let lies = "{b'tree': [(b'in', 0o120777, 0, b'dir'), (b'out', 0o120777, 0, b'../outside'), (b'abs', 0o120777, 0, b'/etc'), \
+                (b'sly', 0o120777, 0, b'dir/../../outside'), (b'in', 0o40755, 0), (b'dir', 0o40755, 0)], \
+                b'tree/in': [(b'file', 0o100644, 4)], b'tree/dir': [(b'file', 0o100644, 5)]}";
+            let (summary, _) =
+                get_tree(server, session, &fence, lies, Tree::new().links(links)).await;
+            untouched(&fence);
+            // Whichever of the two that are named `in` came first.
+            let in_it = fs::symlink_metadata(fence.join("here/in")).unwrap();
+            if links == Links::Keep && in_it.is_symlink() {
+                assert_eq!(fs::read(fence.join("here/dir/file")).unwrap(), the_bytes()[..5]);
+            } else {
+                assert_eq!(fs::read(fence.join("here/in/file")).unwrap(), the_bytes()[..4]);
+            }
+            if links == Links::Keep {
+                // The three that lead out, and the one that came second.
+                assert_eq!(summary.failed, 4, "{summary:?}");
+            }
+        }
+
+        // What was there before: links that lead out are no way in.
+        let fence = fenced("lies");
+        std::os::unix::fs::symlink("../outside", fence.join("here/dir")).unwrap();
+        std::os::unix::fs::symlink("../outside/file", fence.join("here/file")).unwrap();
+        let lies = "{b'tree': [(b'dir', 0o40755, 0), (b'file', 0o100644, 7)], b'tree/dir': [(b'file', 0o100644, 4)]}";
+        let (summary, failed) = get_tree(server, session, &fence, lies, Tree::new()).await;
+        assert_eq!((summary.files, failed), (1, vec!["dir".to_owned()]));
+        assert!(summary.failures[0].error.message().contains("ELOOP"), "{summary:?}");
+        assert_eq!(fs::read(fence.join("here/file")).unwrap(), the_bytes()[..7]);
+        untouched(&fence);
+    });
+}
+
+#[test]
+fn a_tree_without_end_ends() {
+    hostile(async |server, session| {
+        let fence = fenced("without-end");
+        let lies = "{b'tree': [(b'endless', 0o40755, 0)]}";
+        let (summary, failed) = get_tree(server, session, &fence, lies, Tree::new()).await;
+        assert_eq!((summary.files, summary.directories, summary.failed), (128, 129, 1));
+        assert!(
+            summary.failures[0].error.message().contains("more than 128 directories"),
+            "{failed:?}"
+        );
+        let (summary, _) = get_tree(server, session, &fence, lies, Tree::new().depth(3)).await;
+        assert_eq!((summary.files, summary.directories, summary.failed), (3, 4, 1));
+        let lies = "{b'tree': [(b'flood', 0o40755, 0), (b'also', 0o40755, 0)]}";
+        let (summary, failed) =
+            get_tree(server, session, &fence, lies, Tree::new().entries(1000)).await;
+        assert!(summary.files >= 90 && summary.files < 1000, "{summary:?}");
+        assert_eq!(summary.failed, 1, "{failed:?}");
+        assert!(
+            summary.failures[0].error.message().contains("more entries than are allowed"),
+            "{failed:?}"
+        );
+        untouched(&fence);
     });
 }
 

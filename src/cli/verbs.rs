@@ -43,6 +43,19 @@ const COPY: &[Flag] = &[
     ),
 ];
 
+/// How a tree is copied.
+const TREE: &[Flag] = &[
+    switch("recursive", "directories too, and all that is in them").or('r'),
+    switch("preserve", "permissions, whatever the umask, and times of the source").or('p'),
+    option(
+        "links",
+        "POLICY",
+        "-r, symbolic links: skip, keep (get: none that leaves the tree) or follow [skip]",
+    ),
+    option("max-depth", "N", "-r: directories within each other [128]"),
+    option("max-entries", "N", "-r: entries in all [10000000]"),
+];
+
 const fn verb(
     name: &'static str,
     usage: &'static str,
@@ -80,17 +93,20 @@ pub(super) static VERBS: [Command; 12] = [
         "remote put",
         "[OPTIONS] HOST LOCAL... REMOTE",
         "copy files to the host",
-        &[COPY, CONNECTION, TOLD],
+        &[COPY, TREE, CONNECTION, TOLD],
         "LOCAL - is standard input. REMOTE may be a directory; of several files it must be one.\n\
-         A file gets its name when it is whole: until then it is a hidden one beside it.",
+         A file gets its name when it is whole: until then it is a hidden one beside it.\n\
+         -r: a tree goes into REMOTE if that is there (of LOCAL/. all that is in it), else it becomes REMOTE. The exit status is 1 when anything failed.",
     ),
     verb(
         "remote get",
         "[OPTIONS] HOST REMOTE... LOCAL",
         "copy files from the host",
-        &[COPY, CONNECTION, TOLD],
+        &[COPY, TREE, CONNECTION, TOLD],
         "LOCAL - is standard output. LOCAL may be a directory; for several files it must be one.\n\
-         A file gets its name when it is whole: until then it is a hidden one beside it.",
+         A file gets its name when it is whole: until then it is a hidden one beside it.\n\
+         -r: a tree goes into LOCAL if that is there (of REMOTE/. all that is in it), else it becomes LOCAL. The exit status is 1 when anything failed.\n\
+         What the server names is not believed: nothing is written outside of the tree, through links or otherwise.",
     ),
     verb(
         "remote ls",

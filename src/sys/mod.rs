@@ -11,6 +11,8 @@
 
 mod address;
 mod affinity;
+#[cfg(feature = "remote")]
+mod at;
 mod bytes;
 mod clock;
 #[cfg(feature = "remote")]
@@ -46,6 +48,11 @@ mod zero;
 
 pub use address::Address;
 pub use affinity::{sched_getaffinity, sched_setaffinity};
+#[cfg(feature = "remote")]
+pub use at::{
+    Entry, Open, Stat, fstatat, getdents64, mkdirat, openat2, readlinkat, renameat, symlinkat,
+    unlinkat,
+};
 pub use bytes::{read, write};
 pub use clock::{Clock, clock_getres, clock_gettime, process_cpu_time};
 #[cfg(feature = "remote")]
@@ -165,6 +172,9 @@ pub fn errno_name(error: &io::Error) -> Option<&'static str> {
             libc::EISDIR => "EISDIR",
             libc::ENOSPC => "ENOSPC",
             libc::EROFS => "EROFS",
+            libc::ELOOP => "ELOOP",
+            libc::EXDEV => "EXDEV",
+            libc::EDQUOT => "EDQUOT",
             libc::ENOPROTOOPT => "ENOPROTOOPT",
             libc::ENONET => "ENONET",
             libc::EHOSTDOWN => "EHOSTDOWN",

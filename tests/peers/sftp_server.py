@@ -71,9 +71,52 @@ listed = set()
 reversed_batches = 0
 
 
+# A whole tree of lies, in MODE tree: path -> entries of (name, permissions, size, target of a link).
+TREE = eval(ARGS[0]) if MODE == "tree" else {}
+
+
+handles = []
+
+
+def tree(kind, id, what, rest):
+    if kind in (5, 8, 12):
+        what = handles[int(what)]
+    folder, _, last = what.rpartition(b"/")
+    known = next((entry for entry in TREE.get(folder, []) if entry[0] == last), None)
+    endless = what.startswith(b"tree/endless")
+    if kind in (7, 17):
+        if what in TREE or endless:
+            return packet(105, id, attributes(0o40755, 0))
+        return packet(105, id, attributes(*known[1:3])) if known else status(id, 2)
+    if kind == 16:
+        return packet(104, id, struct.pack(">I", 1), string(b"/" + what), string(b""), bytes(4))
+    if kind == 19:
+        return packet(104, id, struct.pack(">I", 1), string(known[3]), string(b""), bytes(4))
+    if kind in (3, 11):
+        handles.append(what)
+        return packet(102, id, string(b"%d" % (len(handles) - 1)))
+    if kind == 12:
+        entries = [(b"endless", 0o40755, 0), (b"file", 0o100644, 9)] if endless else TREE.get(what, [])
+        if what == b"tree/flood":
+            entries = [(b"file %d" % n, 0o100644, 0) for n in range(100)]
+        elif what in listed:
+            return status(id, 1)
+        listed.add(what)
+        names = (string(e[0]) + string(b"") + attributes(e[1], e[2]) for e in entries)
+        return packet(104, id, struct.pack(">I", len(entries)), *names) if entries else status(id, 1)
+    if kind == 5:
+        offset, length = struct.unpack(">QI", rest)
+        size = 9 if endless or not known else known[2]
+        data = BYTES[offset : min(size, offset + length)]
+        return packet(103, id, string(data)) if data else status(id, 1)
+    return status(id, 0)
+
+
 def answer(body):
     kind, id = body[0], body[1:5]
     what, rest = fields(body)
+    if MODE == "tree":
+        return tree(kind, id, what, rest)
     if MODE == "silent":
         return b""
     if MODE == "giant":

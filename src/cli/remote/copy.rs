@@ -2,7 +2,7 @@
 
 use super::progress::Bar;
 use super::show;
-use super::{Done, Trouble, exit_of, warn};
+use super::{Done, Trouble, exit_of, tree, warn};
 use crate::cli::Exit;
 use crate::cli::flags::Parsed;
 use crate::json::Value;
@@ -17,7 +17,7 @@ use std::time::Instant;
 
 /// From here or to here.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub(super) enum Way {
     Put,
     Get,
 }
@@ -28,18 +28,22 @@ pub(super) struct Plan {
     from: Vec<OsString>,
     to: OsString,
     how: How,
+    /// How directories are copied, if they are.
+    tree: Option<tree::Plan>,
 }
 
 /// The flags of a copy.
 pub(super) struct How {
     sync: bool,
     in_place: bool,
+    preserve: bool,
     mode: Option<u32>,
 }
 
 impl How {
     fn transfer<'a>(&self, bar: &'a RefCell<Option<Bar>>) -> Transfer<'a> {
         let mut transfer = Transfer::new().sync(self.sync).in_place(self.in_place);
+        transfer = transfer.preserve(self.preserve);
         if let Some(mode) = self.mode {
             transfer = transfer.mode(mode);
         }
@@ -81,43 +85,68 @@ impl Plan {
                 "remote get: standard output cannot take both the file and the JSON",
             ));
         }
-        let how =
-            How { sync: parsed.has("sync"), in_place: parsed.has("in-place"), mode: mode(parsed)? };
-        Ok(Self { way, from: from.to_vec(), to: to.clone(), how })
+        let (sync, in_place) = (parsed.has("sync"), parsed.has("in-place"));
+        let how = How { sync, in_place, preserve: parsed.has("preserve"), mode: mode(parsed)? };
+        let tree = tree::Plan::of(parsed)?;
+        Ok(Self { way, from: from.to_vec(), to: to.clone(), how, tree })
     }
 
     pub(super) async fn run(&self, ssh: &Session) -> Result<Done, Trouble> {
         let sftp = ssh.sftp().await?;
         let directory = self.to_directory(&sftp).await?;
         let mut copied = Vec::new();
-        let mut failures = 0;
+        let (mut failures, mut below) = (0, 0);
         for from in &self.from {
-            let begun = Instant::now();
-            let done = match self.target(from, directory) {
-                Ok(to) => self.one(ssh, &sftp, from, &to).await.map(|bytes| (to, bytes)),
-                Err(trouble) => Err(trouble),
-            };
-            let (to, bytes) = match done {
-                Ok(done) => done,
+            match self.copy(ssh, &sftp, from, directory).await {
+                Ok((done, failed)) => {
+                    copied.push(done);
+                    below += failed;
+                }
                 // One file of several that cannot be copied holds up none of the others.
                 Err(Trouble::Remote(error)) if self.from.len() > 1 && exit_of(&error).code == 1 => {
                     warn(&error.to_string());
                     failures += 1;
-                    continue;
                 }
                 Err(trouble) => return Err(trouble),
-            };
-            copied.push(Value::object([
-                ("from", show::json(from.as_bytes())),
-                ("to", show::json(to.as_bytes())),
-                ("bytes", bytes.into()),
-                ("ns", (begun.elapsed().as_nanos() as u64).into()),
-            ]));
+            }
         }
         sftp.close().await?;
-        let message = format!("{failures} of {} files were not copied", self.from.len());
+        let message = match below {
+            0 => format!("{failures} of {} files were not copied", self.from.len()),
+            _ => format!("{} were not copied", below + failures),
+        };
         let done = Done::well(Value::List(copied));
-        Ok(if failures > 0 { Done { status: 1, message, ..done } } else { done })
+        Ok(if failures + below > 0 { Done { status: 1, message, ..done } } else { done })
+    }
+
+    /// One of the names: what came of it, and how many things in it failed.
+    async fn copy(
+        &self,
+        ssh: &Session,
+        sftp: &Sftp,
+        from: &OsStr,
+        directory: bool,
+    ) -> Result<(Value, u64), Trouble> {
+        let begun = Instant::now();
+        if let Some(tree) = &self.tree {
+            let is_tree = match self.way {
+                Way::Put => from != "-" && Path::new(from).is_dir(),
+                Way::Get => sftp.is_dir(from).await?,
+            };
+            if is_tree {
+                let to = self.target(from, directory && !is_content(from))?;
+                return tree.copy(sftp, self.way, from, &to).await;
+            }
+        }
+        let to = self.target(from, directory)?;
+        let bytes = self.one(ssh, sftp, from, &to).await?;
+        let done = Value::object([
+            ("from", show::json(from.as_bytes())),
+            ("to", show::json(to.as_bytes())),
+            ("bytes", bytes.into()),
+            ("ns", (begun.elapsed().as_nanos() as u64).into()),
+        ]);
+        Ok((done, 0))
     }
 
     /// Whether the target is a directory, which several files need.
@@ -134,6 +163,8 @@ impl Plan {
                 Path::new(if self.to.is_empty() { OsStr::new(".") } else { &self.to }).is_dir()
             }
         };
+        // A tree may become the directory that is named.
+        let slash = slash && self.tree.is_none();
         if !there && (slash || self.from.len() > 1) {
             let to = show::name(self.to.as_bytes());
             return Err(Exit::failed(format!("{to} is not a directory")).into());
@@ -144,7 +175,8 @@ impl Plan {
     /// The name that one file gets.
     fn target(&self, from: &OsStr, directory: bool) -> Result<OsString, Trouble> {
         if !directory {
-            return Ok(self.to.clone());
+            let here = if self.to.is_empty() { OsStr::new(".") } else { &self.to };
+            return Ok(here.to_owned());
         }
         // Of a name from the command line; a server's names do not come here.
         let name = Path::new(from).file_name().filter(|_| !(self.way == Way::Put && from == "-"));
@@ -190,4 +222,10 @@ impl Plan {
         }
         Ok(bytes)
     }
+}
+
+/// Whether what is in a directory is meant, and not the directory by its name: `photos/.`, as for cp(1).
+fn is_content(from: &OsStr) -> bool {
+    let bytes = from.as_bytes();
+    bytes == b"." || bytes.ends_with(b"/.") || Path::new(from).file_name().is_none()
 }

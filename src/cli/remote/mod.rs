@@ -15,6 +15,7 @@ mod person;
 mod phases;
 mod progress;
 mod show;
+mod tree;
 
 use super::flags::{Command, Parsed};
 use super::{Exit, print};

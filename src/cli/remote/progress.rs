@@ -63,6 +63,13 @@ impl Bar {
         self.last = Some(progress);
     }
 
+    /// Makes room for a line of somebody else's.
+    pub(super) fn clear(&mut self) {
+        if self.written.take().is_some() {
+            self.write("", "");
+        }
+    }
+
     /// Writes what came of it, and leaves it there.
     pub(super) fn finish(mut self, bytes: u64) {
         let took = self.begun.elapsed();
@@ -117,9 +124,7 @@ impl Bar {
 /// A copy that was given up: the line makes room for the message that says why.
 impl Drop for Bar {
     fn drop(&mut self) {
-        if self.written.is_some() {
-            self.write("", "");
-        }
+        self.clear();
     }
 }
 

@@ -1,8 +1,9 @@
 //! An open file: read, write, seek.
 
+use super::budget::UNDER_WAY;
 use super::files::{done, unfit};
-use super::session::{Line, UnderWay, failed};
-use super::transfer::UNDER_WAY;
+use super::session::{Line, failed};
+use super::under_way::UnderWay;
 use super::{Attributes, Handle, Reply, Request, StatusCode};
 use crate::remote::error::{Error, Reason, Step};
 use std::io::SeekFrom;
@@ -25,6 +26,11 @@ impl File {
 
     pub(super) fn handle(&self) -> Option<&Handle> {
         self.handle.as_ref()
+    }
+
+    /// Its close is asked for by somebody else.
+    pub(super) fn is_closed(&mut self) {
+        self.handle = None;
     }
 
     fn open_handle(&self) -> Result<&Handle, Error> {

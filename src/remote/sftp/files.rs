@@ -33,11 +33,16 @@ pub(super) fn done(what: &str, path: &[u8], reply: Reply) -> Result<(), Error> {
 }
 
 impl Line {
-    async fn do_it(&self, what: &str, path: &[u8], request: Request<'_>) -> Result<(), Error> {
+    pub(super) async fn do_it(
+        &self,
+        what: &str,
+        path: &[u8],
+        request: Request<'_>,
+    ) -> Result<(), Error> {
         done(what, path, self.call(request).await?)
     }
 
-    async fn attributes(
+    pub(super) async fn attributes(
         &self,
         what: &str,
         path: &[u8],
@@ -67,7 +72,7 @@ impl Line {
         }
     }
 
-    async fn one_name(
+    pub(super) async fn one_name(
         &self,
         what: &str,
         path: &[u8],

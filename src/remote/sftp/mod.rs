@@ -2,6 +2,8 @@
 
 pub mod attrs;
 pub mod broken;
+mod budget;
+mod copying;
 mod file;
 mod files;
 mod place;
@@ -10,6 +12,8 @@ pub mod reply;
 pub mod request;
 mod session;
 mod transfer;
+mod tree;
+mod under_way;
 pub mod wire;
 
 pub use attrs::{Attributes, FileKind};
@@ -20,3 +24,4 @@ pub use reply::{Data, Limits, Name, Reply, Status, StatusCode, Statvfs};
 pub use request::{Extension, Handle, OpenFlags, Request};
 pub use session::Sftp;
 pub use transfer::{Progress, Transfer};
+pub use tree::{Event, Failed, Links, Summary, Tree};

@@ -59,6 +59,26 @@ impl Place {
         })
     }
 
+    /// The place of a file in a tree. What is there is looked at unless the folder is `fresh`: a symbolic link is replaced, not
+    /// followed, and what is neither file nor link stays.
+    pub(super) async fn below(line: &Rc<Line>, path: Vec<u8>, fresh: bool) -> Result<Self, Error> {
+        let there = match fresh {
+            true => None,
+            false => match line.lstat(&path).await {
+                Ok(attributes) => Some(attributes),
+                Err(error) if is_missing(&error) => None,
+                Err(error) => return Err(error),
+            },
+        };
+        let kept = match there.map(|there| (there.kind(), there.mode())) {
+            None | Some((FileKind::Symlink, _)) => None,
+            Some((FileKind::Regular | FileKind::Unknown, mode)) => mode.map(|mode| mode & 0o777),
+            Some((FileKind::Directory | FileKind::Other, _)) => return Err(in_the_way(&path)),
+        };
+        let temporary = Some(temporary(&path)?);
+        Ok(Self { line: Rc::clone(line), path, temporary, regular: true, kept })
+    }
+
     /// What is written.
     pub(super) fn written(&self) -> &[u8] {
         self.temporary.as_ref().unwrap_or(&self.path)
@@ -136,8 +156,15 @@ impl Drop for Place {
     }
 }
 
+/// What is there is no file, and stays.
+pub(super) fn in_the_way(path: &[u8]) -> Error {
+    let path = String::from_utf8_lossy(path);
+    let message = format!("{} is there, and is no file", path.escape_debug());
+    Error::new(Step::Sftp, Reason::Usage, message)
+}
+
 /// A name beside a path: hidden, random, and no longer than a name may be.
-fn temporary(path: &[u8]) -> Result<Vec<u8>, Error> {
+pub(super) fn temporary(path: &[u8]) -> Result<Vec<u8>, Error> {
     let mut random = [0; 8];
     sys::getrandom(&mut random)
         .map_err(|error| Error::failure(Step::Sftp, &Failure::new("getrandom", "", error)))?;

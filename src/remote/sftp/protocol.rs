@@ -176,6 +176,12 @@ impl Protocol {
         self.arrived.remove(&ticket.0)
     }
 
+    /// Whether the reply is here.
+    #[must_use]
+    pub fn has(&self, ticket: Ticket) -> bool {
+        self.arrived.contains_key(&ticket.0)
+    }
+
     /// Nobody waits for this reply any more: it is dropped, now or when it comes.
     pub fn abandon(&mut self, ticket: Ticket) {
         if let Some(pending) = self.pending.get_mut(&ticket.0) {

@@ -2,13 +2,14 @@
 //!
 //! So a request that is given up is only a reply that nobody takes: no packet is left half sent.
 
+use super::budget::Budget;
 use super::{Broken, Handle, Protocol, Refused, Reply, Request, Status, StatusCode, Ticket};
 use crate::reactor::{self, Deadline};
 use crate::remote::channel::{Channel, Stream};
 use crate::remote::error::{Error, Reason, Step};
 use crate::remote::transport::Transport;
 use std::cell::{Cell, Ref, RefCell};
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -24,6 +25,9 @@ const CHUNK: u32 = 32 * 1024;
 /// must fit into [`PACKET_LIMIT`](super::PACKET_LIMIT), and is in memory.
 const CHUNK_MAX: u32 = 255 * 1024;
 
+/// Open files that a server is trusted with where it tells no limits: OpenSSH's took a hundred, long ago.
+const HANDLES: usize = 100;
+
 /// How long the answers to what was asked are waited for once nobody uses it any more.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -37,6 +41,12 @@ pub(super) struct Line {
     transport: Rc<Transport>,
     protocol: RefCell<Protocol>,
     waiting: RefCell<Vec<Waker>>,
+    /// Who waits for which reply: of many files under way only those are woken that can go on.
+    awaiting: RefCell<HashMap<Ticket, Waker>>,
+    /// A buffer that nobody reads into just now: one serves all the files that lie on a disk.
+    buffer: RefCell<Vec<u8>>,
+    /// Bytes of files under way, of all transfers together.
+    pub(super) budget: Budget,
     /// The task that sends, when it has nothing to send.
     sender: RefCell<Option<Waker>>,
     /// Why it has ended.
@@ -47,6 +57,7 @@ pub(super) struct Line {
     left: RefCell<Option<Channel>>,
     /// Bytes to read, and to write, with one request.
     pub(super) read_size: Cell<u32>,
+    handles: Cell<usize>,
     pub(super) write_size: Cell<u32>,
 }
 
@@ -66,12 +77,16 @@ impl Sftp {
             transport: Rc::clone(transport),
             protocol: RefCell::new(Protocol::new()),
             waiting: RefCell::default(),
+            awaiting: RefCell::default(),
+            buffer: RefCell::default(),
+            budget: Budget::default(),
             sender: RefCell::default(),
             ended: RefCell::default(),
             stop: Cell::new(false),
             awaited: Cell::new(false),
             left: RefCell::default(),
             read_size: Cell::new(CHUNK),
+            handles: Cell::new(HANDLES),
             write_size: Cell::new(CHUNK),
         });
         transport.reactor().spawn(Rc::clone(&line).run(channel));
@@ -144,6 +159,7 @@ impl Line {
         };
         self.ended.borrow_mut().get_or_insert(ended);
         *self.left.borrow_mut() = Some(channel).filter(|_| self.awaited.get());
+        self.wake_answered();
         self.wake_waiting();
     }
 
@@ -187,6 +203,7 @@ impl Line {
                 }
             }
             self.close_orphans();
+            self.wake_answered();
             self.wake_waiting();
             // Who has its reply asks for more before we take more: the server has work meanwhile, and replies do not pile up.
             reactor::yield_now().await;
@@ -243,7 +260,13 @@ impl Line {
     /// Waits for a reply, as long as the connection is not silent.
     pub(super) async fn reply(&self, ticket: Ticket) -> Result<Reply, Error> {
         let waited = Waited { line: self, ticket: Some(ticket) };
-        let replied = poll_fn(|cx| self.take(ticket).map_or_else(|| self.wait(cx), Poll::Ready));
+        let replied = poll_fn(|cx| match self.take(ticket) {
+            Some(reply) => Poll::Ready(reply),
+            None => {
+                self.awaiting.borrow_mut().insert(ticket, cx.waker().clone());
+                Poll::Pending
+            }
+        });
         let reply = self.transport.attended(Step::Sftp, "an answer", replied).await?;
         waited.done();
         Ok(reply)
@@ -271,11 +294,50 @@ impl Line {
         self.waiting.take().into_iter().for_each(Waker::wake);
     }
 
+    /// Wakes who has a reply, or all when there will be none.
+    fn wake_answered(&self) {
+        let (protocol, ended) = (self.protocol.borrow(), self.has_ended());
+        self.awaiting.borrow_mut().retain(|ticket, waker| {
+            let answered = ended || protocol.has(*ticket);
+            if answered {
+                waker.wake_by_ref();
+            }
+            !answered
+        });
+    }
+
+    /// Why nothing goes on this line any more, if that is so.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        self.ended.borrow().as_ref().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    /// Nothing goes on this line any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.borrow().is_some()
+    }
+
     fn wake(&self) {
         if let Some(waker) = self.sender.take() {
             waker.wake();
         }
         self.wake_waiting();
+    }
+
+    /// A buffer for the bytes of one request.
+    pub(super) fn buffer(&self) -> Vec<u8> {
+        let mut buffer = self.buffer.take();
+        buffer.resize(self.write_size.get() as usize, 0);
+        buffer
+    }
+
+    /// Keeps a buffer for the next one.
+    pub(super) fn give_back(&self, buffer: Vec<u8>) {
+        self.buffer.replace(buffer);
+    }
+
+    /// How many files may be open there at a time.
+    pub(super) fn handles(&self) -> usize {
+        self.handles.get()
     }
 
     /// Waits for the server's version.
@@ -319,6 +381,9 @@ impl Line {
         };
         self.read_size.set(bound(limits.read));
         self.write_size.set(bound(limits.write));
+        if let Ok(handles @ 1..) = usize::try_from(limits.handles) {
+            self.handles.set(handles);
+        }
         Ok(())
     }
 }
@@ -338,50 +403,7 @@ impl Waited<'_> {
 impl Drop for Waited<'_> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
-            self.line.abandon(ticket);
-        }
-    }
-}
-
-/// Requests of one kind under way, in order. Those that are left when it goes are abandoned.
-pub(super) struct UnderWay<'a, T> {
-    line: &'a Line,
-    queue: VecDeque<(Ticket, T)>,
-}
-
-impl<'a, T> UnderWay<'a, T> {
-    pub(super) fn new(line: &'a Line) -> Self {
-        Self { line, queue: VecDeque::new() }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.queue.len()
-    }
-
-    /// Queues a request, with what is to be known when its reply comes.
-    pub(super) fn push(&mut self, request: Request<'_>, of: T) -> Result<(), Error> {
-        self.queue.push_back((self.line.send(request)?, of));
-        Ok(())
-    }
-
-    /// The same, to be answered before all others.
-    pub(super) fn push_front(&mut self, request: Request<'_>, of: T) -> Result<(), Error> {
-        self.queue.push_front((self.line.send(request)?, of));
-        Ok(())
-    }
-
-    /// The reply to the first; `None`: there is none.
-    pub(super) async fn next(&mut self) -> Option<Result<(Reply, T), Error>> {
-        let ticket = self.queue.front()?.0;
-        let reply = self.line.reply(ticket).await;
-        let (_, of) = self.queue.pop_front()?;
-        Some(reply.map(|reply| (reply, of)))
-    }
-}
-
-impl<T> Drop for UnderWay<'_, T> {
-    fn drop(&mut self) {
-        for (ticket, _) in self.queue.drain(..) {
+            self.line.awaiting.borrow_mut().remove(&ticket);
             self.line.abandon(ticket);
         }
     }

@@ -4,23 +4,23 @@
 //! over what was there. A place that is no regular file (a device) is written as it is; a FIFO fails on OpenSSH's server,
 //! which seeks before each write.
 
-use super::files::{bytes, done, unfit};
+use super::Attributes;
+use super::copying::{Ending, Source, receive, send};
+use super::files::bytes;
 use super::place::{Here, Place};
-use super::session::{Line, Sftp, UnderWay, failed};
-use super::{Attributes, File, FileKind, OpenFlags, Reply, Request, StatusCode};
+use super::session::Sftp;
+use super::tree::{attributes_of, dress};
 use crate::failure::Failure;
 use crate::remote::error::{Error, Reason, Step};
 use crate::remote::stream::{Input, Sink};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::rc::Rc;
 
-/// Bytes of a transfer under way at a time: requests for them when we read, bytes not yet acknowledged when we write. It is
-/// as much as libssh2's window lets come.
-pub(super) const UNDER_WAY: usize = 2 << 20;
+const NONE: Attributes = Attributes { size: None, owner: None, permissions: None, times: None };
 
 /// How a file is copied, and who hears of it.
 #[derive(Default)]
@@ -29,8 +29,9 @@ pub struct Transfer<'a> {
     sync: bool,
     in_place: bool,
     mode: Option<u32>,
-    /// The permissions of the source.
-    source: Option<u32>,
+    preserve: bool,
+    /// What is known of the source.
+    source: Option<fs::Metadata>,
 }
 
 /// How far a transfer has come, in bytes.
@@ -78,6 +79,13 @@ impl<'a> Transfer<'a> {
         self
     }
 
+    /// The new file gets its source's permissions, whatever the umask, and its times, in whole seconds.
+    #[must_use]
+    pub fn preserve(mut self, preserve: bool) -> Self {
+        self.preserve = preserve;
+        self
+    }
+
     fn tell(&mut self, done: u64, total: Option<u64>) {
         if let Some(told) = &mut self.progress {
             told(Progress { done, total });
@@ -116,8 +124,8 @@ impl Sftp {
             let message = format!("{} is a directory", from.display());
             return Err(Error::new(Step::Sftp, Reason::Usage, message));
         }
-        how.source = Some(meta.mode() & 0o777);
         let size = meta.is_file().then_some(meta.len());
+        how.source = Some(meta);
         self.put_from(&mut file, size, to, how).await
     }
 
@@ -135,15 +143,17 @@ impl Sftp {
     ) -> Result<u64, Error> {
         let line = &self.line;
         let place = Place::find(line, bytes(&to), how.in_place).await?;
-        let file = place.open(how.mode, how.source).await?;
-        let sent = send(line, &file, place.written(), from, size, &mut how).await?;
-        if how.sync {
-            file.sync().await?;
-        }
-        if place.regular {
-            confirm(place.written(), file.stat().await?.size, sent)?;
-        }
-        file.close().await?;
+        let source = how.source.take();
+        let mode = source.as_ref().map(|meta| meta.mode() & 0o777);
+        let set = source.as_ref().filter(|_| how.preserve).map(|meta| {
+            let of = attributes_of(meta);
+            Attributes { permissions: how.mode.or(of.permissions), ..of }
+        });
+        let asked = how.mode.or(mode.filter(|_| how.preserve));
+        let file = place.open(asked, mode).await?;
+        let ending = Ending { sync: how.sync, regular: place.regular, set, ..Ending::default() };
+        let mut tell = |done| how.tell(done, size);
+        let sent = send(line, file, place.written(), from, ending, &mut tell).await?;
         place.finish().await?;
         Ok(sent)
     }
@@ -170,9 +180,17 @@ impl Sftp {
         let source = Source::open(&self.line, from).await?;
         // Set-user-ID and its like are not taken from a server.
         let mode = source.attributes.mode().map_or(0o666, |mode| mode & 0o777);
-        let mut here = Here::create(to.as_ref(), how.mode, mode, how.in_place)?;
-        let got = receive(&self.line, &source, &mut here.file, &mut how).await?;
-        here.finish(how.sync)?;
+        let asked = how.mode.or(Some(mode).filter(|_| how.preserve));
+        let mut here = Here::create(to.as_ref(), asked, mode, how.in_place)?;
+        let (total, sync) = (source.size(), how.sync);
+        let times = source.attributes.times;
+        let set = how.preserve.then_some(Attributes { permissions: asked, times, ..NONE });
+        let mut tell = |done| how.tell(done, total);
+        let got = receive(&self.line, &source, &mut here.file, 0, &mut tell).await?;
+        if let Some(set) = set {
+            dress(&here.file, set, to.as_ref().as_os_str().as_bytes())?;
+        }
+        here.finish(sync)?;
         source.file.close().await?;
         Ok(got)
     }
@@ -188,144 +206,9 @@ impl Sftp {
         mut how: Transfer<'_>,
     ) -> Result<u64, Error> {
         let source = Source::open(&self.line, bytes(&from)).await?;
-        let got = receive(&self.line, &source, to, &mut how).await?;
+        let total = source.size();
+        let got = receive(&self.line, &source, to, 0, &mut |done| how.tell(done, total)).await?;
         source.file.close().await?;
         Ok(got)
-    }
-}
-
-/// From here to an open file there, to the end of the stream.
-async fn send(
-    line: &Line,
-    file: &File,
-    path: &[u8],
-    from: &mut impl Input,
-    size: Option<u64>,
-    how: &mut Transfer<'_>,
-) -> Result<u64, Error> {
-    let Some(handle) = file.handle() else { return Err(unfit()) };
-    let mut buffer = vec![0; line.write_size.get() as usize];
-    let at_a_time = (UNDER_WAY / buffer.len()).max(1);
-    let (mut offset, mut acknowledged) = (0, 0);
-    let mut under_way = UnderWay::new(line);
-    let mut more = true;
-    while more || under_way.len() > 0 {
-        if more && under_way.len() < at_a_time {
-            let n = from.read(&mut buffer).await.map_err(|error| {
-                let source =
-                    format!("the source of {}", String::from_utf8_lossy(path).escape_debug());
-                Error::failure(Step::Sftp, &Failure::new("read", source, error))
-            })?;
-            more = n > 0;
-            if more {
-                under_way.push(Request::Write { handle, offset, bytes: &buffer[..n] }, n as u64)?;
-                offset += n as u64;
-            }
-            continue;
-        }
-        let Some(reply) = under_way.next().await else { break };
-        let (reply, n) = reply?;
-        done("write", path, reply)?;
-        acknowledged += n;
-        how.tell(acknowledged, size);
-    }
-    Ok(offset)
-}
-
-/// A file to read, and what it was when it was opened.
-struct Source {
-    file: File,
-    path: Vec<u8>,
-    attributes: Attributes,
-}
-
-impl Source {
-    async fn open(line: &Rc<Line>, path: &[u8]) -> Result<Self, Error> {
-        let open =
-            Request::Open { path, flags: OpenFlags::READ, attributes: Attributes::default() };
-        let handle = line.handle("open", path, open).await?;
-        let file = File::new(Rc::clone(line), path, handle);
-        let attributes = file.stat().await?;
-        if attributes.kind() == FileKind::Directory {
-            let message =
-                format!("{} is a directory", String::from_utf8_lossy(path).escape_debug());
-            return Err(Error::new(Step::Sftp, Reason::Usage, message));
-        }
-        Ok(Self { file, path: path.to_vec(), attributes })
-    }
-
-    /// The size it had, where that means something: /proc says 0 of files that are not empty.
-    fn size(&self) -> Option<u64> {
-        self.attributes.size.filter(|size| *size > 0 && self.attributes.kind() != FileKind::Other)
-    }
-}
-
-/// From an open file there to here, in order. Requests double, so that a small file is not asked for 64 times.
-async fn receive(
-    line: &Line,
-    source: &Source,
-    to: &mut impl Sink,
-    how: &mut Transfer<'_>,
-) -> Result<u64, Error> {
-    let Some(handle) = source.file.handle() else { return Err(unfit()) };
-    let (chunk, size) = (line.read_size.get(), source.size());
-    let most = (UNDER_WAY / chunk as usize).max(1);
-    // From two on: a small file takes one request for its bytes and one to learn of its end.
-    let (mut asked, mut got, mut at_a_time) = (0, 0, 2);
-    let mut under_way = UnderWay::new(line);
-    loop {
-        // No further than the size that was told, and one request beyond it.
-        while under_way.len() < at_a_time
-            && (size.is_none_or(|size| asked <= size) || under_way.len() == 0)
-        {
-            let left = size.map_or(u64::MAX, |size| size.saturating_sub(asked));
-            let len =
-                if left == 0 { chunk } else { chunk.min(u32::try_from(left).unwrap_or(u32::MAX)) };
-            under_way.push(Request::Read { handle, offset: asked, len }, (asked, len))?;
-            asked += u64::from(len);
-        }
-        let Some(reply) = under_way.next().await else { return Err(unfit()) };
-        match reply? {
-            (Reply::Data(data), (offset, len)) => {
-                let n = data.len() as u32;
-                if n < len {
-                    // Short: the rest before anything else.
-                    let rest = (offset + u64::from(n), len - n);
-                    under_way
-                        .push_front(Request::Read { handle, offset: rest.0, len: rest.1 }, rest)?;
-                }
-                to.write(&data).await.map_err(|error| {
-                    let path = String::from_utf8_lossy(&source.path);
-                    let copy = format!("the copy of {}", path.escape_debug());
-                    Error::failure(Step::Sftp, &Failure::new("write", copy, error))
-                })?;
-                got += u64::from(n);
-                how.tell(got, source.size());
-            }
-            (Reply::Status(status), _) if status.code == StatusCode::Eof => break,
-            (Reply::Status(status), _) => return Err(failed("read", &source.path, &status)),
-            _ => return Err(unfit()),
-        }
-        at_a_time = (at_a_time * 2).min(most);
-    }
-    drop(under_way);
-    // A file that has grown meanwhile is whole as well, if it was read to its new end.
-    if let Some(size) = size.filter(|size| *size != got) {
-        let now = source.file.stat().await?.size.unwrap_or(size);
-        confirm(&source.path, Some(now), got)?;
-    }
-    Ok(got)
-}
-
-/// The receiving side must have what the sending side gave.
-fn confirm(path: &[u8], size: Option<u64>, copied: u64) -> Result<(), Error> {
-    match size {
-        Some(size) if size != copied => {
-            let path = String::from_utf8_lossy(path);
-            let message =
-                format!("{}: {copied} bytes were copied, and it has {size}", path.escape_debug());
-            Err(Error::new(Step::Sftp, Reason::Protocol, message))
-        }
-        _ => Ok(()),
     }
 }

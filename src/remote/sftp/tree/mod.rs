@@ -1,0 +1,246 @@
+//! Whole trees: many files under way on one channel, in bounded memory, and a list of what did not work.
+//!
+//! A tree is walked depth first, so that few directories are open at a time; their files are copied side by side, each as
+//! [`Sftp::put`](super::Sftp::put) and [`get`](super::Sftp::get) copy one: hidden and under another name until it is whole. A file that cannot be copied holds up none of the
+//! others. What the server says of a tree is not believed: a name is one name, a link leads to below the tree or is refused, and
+//! every file here is opened below the directory's descriptor, never through a symbolic link.
+
+mod crowd;
+mod get;
+mod here;
+mod node;
+mod put;
+
+use super::session::Line;
+use crate::remote::error::{Error, Reason, Step};
+pub(super) use here::{attributes_of, dress};
+use node::Finishing;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+/// Files under way at a time, where the server lets as many be open.
+const MOST: usize = 128;
+/// Directories open at a time.
+const OPEN: usize = 32;
+/// Failures that a [`Summary`] holds; all are counted, and told.
+const KEPT: usize = 1000;
+
+/// What becomes of symbolic links.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Links {
+    /// They are left out, and counted.
+    #[default]
+    Skip,
+    /// They are made anew, leading where they led. From a server only those that stay below the tree: a relative target whose
+    /// `..` all come first and climb no further than the tree's root.
+    Keep,
+    /// What they lead to is copied in their place.
+    Follow,
+}
+
+/// Who hears of it.
+type Told<'a> = Box<dyn FnMut(Event<'_>) + 'a>;
+
+/// How a tree is copied, and who hears of it.
+pub struct Tree<'a> {
+    links: Links,
+    preserve: bool,
+    sync: bool,
+    depth: usize,
+    entries: u64,
+    told: Option<Told<'a>>,
+}
+
+impl Default for Tree<'_> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What is told of a copy under way.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// So many bytes of files are copied by now.
+    Bytes(u64),
+    /// One did not work.
+    Failed(&'a Failed),
+    /// One is left out: its path below the tree, and why.
+    Skipped(&'a [u8], &'static str),
+}
+
+/// What did not work, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// Its path below the tree, in bytes of whatever encoding.
+    pub path: Vec<u8>,
+    /// Why.
+    pub error: Error,
+}
+
+/// What became of a tree.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Files that were copied.
+    pub files: u64,
+    /// Directories, the tree's own included.
+    pub directories: u64,
+    /// Links that were made.
+    pub links: u64,
+    /// Bytes of the files.
+    pub bytes: u64,
+    /// What was left out: links, unless they are asked for, and what is neither file, directory nor link.
+    pub skipped: u64,
+    /// What did not work.
+    pub failed: u64,
+    /// The first thousand of it.
+    pub failures: Vec<Failed>,
+}
+
+impl<'a> Tree<'a> {
+    /// Links are left out; new files get their source's permissions, less the receiving side's umask.
+    #[must_use]
+    pub fn new() -> Self {
+        let (links, told) = (Links::default(), None);
+        Self { links, preserve: false, sync: false, depth: 128, entries: 10_000_000, told }
+    }
+
+    /// What becomes of symbolic links.
+    #[must_use]
+    pub fn links(mut self, links: Links) -> Self {
+        self.links = links;
+        self
+    }
+
+    /// Files and directories get their source's permissions, whatever the umask, and its times, in whole seconds.
+    #[must_use]
+    pub fn preserve(mut self, preserve: bool) -> Self {
+        self.preserve = preserve;
+        self
+    }
+
+    /// Each file is on the receiving side's disk before it gets its name.
+    #[must_use]
+    pub fn sync(mut self, sync: bool) -> Self {
+        self.sync = sync;
+        self
+    }
+
+    /// Directories within each other at most (128).
+    #[must_use]
+    pub fn depth(mut self, depth: usize) -> Self {
+        self.depth = depth;
+        self
+    }
+
+    /// Entries in all at most (10 million): a server may name some for ever.
+    #[must_use]
+    pub fn entries(mut self, entries: u64) -> Self {
+        self.entries = entries;
+        self
+    }
+
+    /// Tells what happens.
+    #[must_use]
+    pub fn told(mut self, told: impl FnMut(Event<'_>) + 'a) -> Self {
+        self.told = Some(Box::new(told));
+        self
+    }
+}
+
+/// A copy under way: what its files have in common.
+struct Run<'a> {
+    line: &'a Rc<Line>,
+    links: Links,
+    preserve: bool,
+    sync: bool,
+    depth: usize,
+    most: usize,
+    /// Entries that may still come, and one more.
+    entries: Cell<u64>,
+    told: RefCell<Option<Told<'a>>>,
+    summary: RefCell<Summary>,
+    finishing: Finishing,
+}
+
+impl<'a> Run<'a> {
+    fn new(line: &'a Rc<Line>, how: Tree<'a>) -> Self {
+        Self {
+            line,
+            links: how.links,
+            preserve: how.preserve,
+            sync: how.sync,
+            depth: how.depth,
+            // Half of what the server has room for: directories are open too, and others may share the session.
+            most: MOST.min(line.handles() / 2).max(1),
+            entries: Cell::new(how.entries.saturating_add(1)),
+            told: RefCell::new(how.told),
+            summary: RefCell::default(),
+            finishing: Finishing::default(),
+        }
+    }
+
+    fn tell(&self, event: Event<'_>) {
+        if let Some(told) = &mut *self.told.borrow_mut() {
+            told(event);
+        }
+    }
+
+    fn count(&self, count: impl FnOnce(&mut Summary)) {
+        count(&mut self.summary.borrow_mut());
+    }
+
+    /// So many more bytes are copied.
+    fn copied(&self, bytes: u64) {
+        self.count(|summary| summary.bytes += bytes);
+        let bytes = self.summary.borrow().bytes;
+        self.tell(Event::Bytes(bytes));
+    }
+
+    fn failed(&self, path: Vec<u8>, error: Error) {
+        let failed = Failed { path, error };
+        self.tell(Event::Failed(&failed));
+        self.count(|summary| {
+            summary.failed += 1;
+            if summary.failures.len() < KEPT {
+                summary.failures.push(failed);
+            }
+        });
+    }
+
+    fn skipped(&self, path: &[u8], why: &'static str) {
+        self.count(|summary| summary.skipped += 1);
+        self.tell(Event::Skipped(path, why));
+    }
+
+    /// One more entry has come. False: there are too many, which is told once.
+    fn enter(&self, path: &[u8]) -> bool {
+        let left = self.entries.get();
+        self.entries.set(left.saturating_sub(1));
+        if left == 1 {
+            self.failed(path.to_vec(), too_many());
+        }
+        left > 1
+    }
+
+    /// Nothing more is taken.
+    fn full(&self) -> bool {
+        self.entries.get() == 0
+    }
+}
+
+fn refused(message: String) -> Error {
+    Error::new(Step::Sftp, Reason::Usage, message)
+}
+
+fn too_deep(depth: usize) -> Error {
+    refused(format!("more than {depth} directories within each other: left out"))
+}
+
+fn too_many() -> Error {
+    refused("more entries than are allowed: the rest is left out".into())
+}
+
+fn leads_back(path: &[u8]) -> Error {
+    let path = String::from_utf8_lossy(path);
+    refused(format!("{} leads back to a directory that it is in", path.escape_debug()))
+}
