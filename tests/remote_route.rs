@@ -106,7 +106,7 @@ fn what_the_jump_host_refuses_is_said_with_its_name() {
     let closed = Options { extra: vec!["AllowTcpForwarding no".into()], ..Options::default() };
     with_gate(closed, |gate, target, client| {
         let error = refusal(&client);
-        assert_eq!((error.step(), error.reason()), (Step::Forward, Reason::Refused));
+        assert_eq!((error.step(), error.reason()), (Step::Connect, Reason::Refused));
         holds(&error, &["jump host", "prohibited", "AllowTcpForwarding"]);
         assert!(target.sessions().is_empty());
         let denied = by_key(&target).through(remote::client(&gate));

@@ -67,7 +67,7 @@ const fn verb(
 }
 
 /// Every verb of `remote`.
-pub(super) static VERBS: [Command; 12] = [
+pub(super) static VERBS: [Command; 13] = [
     verb(
         "remote exec",
         "[OPTIONS] HOST -- CMD...",
@@ -171,6 +171,44 @@ pub(super) static VERBS: [Command; 12] = [
         "how full file systems are",
         &[CONNECTION, TOLD],
         "PATH is the login's directory unless given. Asked by SFTP (statvfs@openssh.com); 'exec HOST -- df' asks the program.",
+    ),
+    verb(
+        "remote forward",
+        "[OPTIONS] HOST",
+        "connections through the host, until a signal ends it",
+        &[
+            &[
+                option(
+                    "local",
+                    "[BIND:]PORT:HOST:PORT",
+                    "from a port here to a place that the host reaches; may be repeated",
+                )
+                .or('L'),
+                option(
+                    "remote",
+                    "[BIND:]PORT:HOST:PORT",
+                    "from a port there to a place that we reach; may be repeated",
+                )
+                .or('R'),
+                option(
+                    "dynamic",
+                    "[BIND:]PORT",
+                    "from a port here to wherever a SOCKS 5 client asks; may be repeated",
+                )
+                .or('D'),
+                option(
+                    "stdio",
+                    "HOST:PORT",
+                    "one connection, joined to standard input and output; ends with it",
+                )
+                .or('W'),
+            ],
+            CONNECTION,
+            TOLD,
+        ],
+        "BIND is an address of the machine that listens; without it only that machine may connect, * is everybody's.\n\
+         Once a port is open its line is on standard output: 'listening on tcp ADDR -> PLACE', or 'listening there on ...'.\n\
+         PORT 0 takes a free one. A place that refuses is said, and ends nothing else.",
     ),
     verb(
         "remote copy-id",

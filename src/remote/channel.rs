@@ -114,6 +114,11 @@ impl Channel {
         Ok(Self { channel: Some(channel), transport: Rc::clone(transport) })
     }
 
+    /// A channel that the server has opened.
+    pub(super) fn taken(channel: ssh::Channel, transport: &Rc<Transport>) -> Self {
+        Self { channel: Some(channel), transport: Rc::clone(transport) }
+    }
+
     /// A call on it, until it does not say `EAGAIN`.
     async fn drive<T>(
         &self,
@@ -162,6 +167,12 @@ impl Channel {
         self.transport
             .drive(Way::Receive, step, "read", |_| channel.read(stream.number(), buffer))
             .await
+    }
+
+    /// Whether a read would bring something at once: data, an end, or why there will be none. The socket is not asked.
+    pub(super) fn has_arrived(&self) -> bool {
+        self.transport.is_broken()
+            || self.channel.as_ref().is_none_or(|channel| channel.holds_some() || channel.eof())
     }
 
     /// Gives some of `bytes` to the remote input, and returns how many.

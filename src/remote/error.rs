@@ -156,6 +156,13 @@ impl Error {
         self
     }
 
+    /// The same at another step: what was a connection through one host is the way to the next.
+    #[must_use]
+    pub fn at(mut self, step: Step) -> Self {
+        self.step = step;
+        self
+    }
+
     /// Where it happened.
     #[must_use]
     pub fn step(&self) -> Step {

@@ -38,7 +38,8 @@
 //! - [`target`] what a person types, [`config`] what OpenSSH's configuration says of it.
 //! - `transport.rs` the one owner of libssh2's session; `channel.rs` channels; `exec.rs` commands; `stream.rs` where bytes come from
 //!   and go to; [`sftp`] files.
-//! - `route.rs` the way to a host, through others or over a command; `tunnel.rs` a channel joined to a socket.
+//! - `route.rs` the way to a host, through others or over a command; `tunnel.rs` a channel joined to a socket; [`forward`] ports
+//!   here and there whose connections go through a session.
 //! - `session.rs` and [`blocking`] the two faces.
 //!
 //! # What holds
@@ -62,6 +63,7 @@ mod connect;
 mod credentials;
 mod error;
 mod exec;
+pub mod forward;
 pub mod host_key;
 pub mod key_file;
 pub mod known_hosts;

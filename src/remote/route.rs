@@ -222,7 +222,7 @@ impl Prepared {
                     let to = format!("{host_name} port {port}");
                     Err(Error::timed_out(Step::Connect, to, within))
                 });
-                Ok((opened.map_err(|e| e.of(whom))?, None, None))
+                Ok((opened.map_err(|e| e.at(Step::Connect).of(whom))?, None, None))
             }
             Self::Command(command) => {
                 let (socket, command) = ProxyCommand::start(command)

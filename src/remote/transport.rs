@@ -210,6 +210,11 @@ impl Transport {
         result.unwrap_or_else(|| unreachable!("an observer makes the call that it is told of"))
     }
 
+    /// Whether it cannot go on.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.borrow().is_some()
+    }
+
     /// Tells the others when bytes moved.
     fn moved(&self, before: Traffic) {
         let now_passed = ssh::traffic();

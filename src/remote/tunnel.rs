@@ -22,7 +22,7 @@ use std::task::Poll;
 const PIECE: usize = 32 * 1024;
 
 /// Where bytes go that can be told that no more will come.
-pub(super) trait Outlet: Sink {
+pub trait Outlet: Sink {
     /// No more will come.
     fn end(&mut self);
 }
@@ -66,11 +66,11 @@ impl Outlet for Half {
 
 /// Bytes that a joined stream has carried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Carried {
+pub struct Carried {
     /// To the server.
-    pub(super) there: u64,
+    pub there: u64,
     /// From the server.
-    pub(super) back: u64,
+    pub back: u64,
 }
 
 /// Waits until a channel has something to read, for who does not want to ask the socket.

@@ -151,8 +151,8 @@ impl AsFd for Child {
 ///
 /// # Errors
 /// `EBUSY` in a race with open(2).
-pub fn dup3(from: impl AsFd, onto: &OwnedFd) -> io::Result<()> {
+pub fn dup3(from: impl AsFd, onto: impl AsFd) -> io::Result<()> {
+    let (from, onto) = (from.as_fd().as_raw_fd(), onto.as_fd().as_raw_fd());
     // SAFETY: the call touches no memory of ours; `onto` stays open and stays owned by whoever owns it.
-    check(unsafe { libc::dup3(from.as_fd().as_raw_fd(), onto.as_raw_fd(), libc::O_CLOEXEC) })
-        .map(drop)
+    check(unsafe { libc::dup3(from, onto, libc::O_CLOEXEC) }).map(drop)
 }

@@ -9,6 +9,7 @@ mod demo;
 mod each;
 mod exec;
 mod files;
+mod forward;
 mod interrupt;
 mod login;
 mod person;
@@ -55,6 +56,10 @@ pub(super) fn run(command: &Command, parsed: &Parsed) -> Result<(), Exit> {
         }
         "put" | "get" => {
             let plan = copy::Plan::of(verb, parsed)?;
+            job(parsed)?.run(async |ssh| plan.run(ssh).await)
+        }
+        "forward" => {
+            let plan = forward::Plan::of(parsed)?;
             job(parsed)?.run(async |ssh| plan.run(ssh).await)
         }
         "copy-id" => {
@@ -255,6 +260,7 @@ fn exit_of(error: &Error) -> Exit {
             return Exit { code: 0, message: String::new() };
         }
         (Step::Sftp, Reason::Status(_) | Reason::Io(_) | Reason::Usage | Reason::Protocol) => 1,
+        (Step::Forward, Reason::Refused | Reason::Io(_)) => 1,
         (_, Reason::Usage) => 2,
         _ => 255,
     };

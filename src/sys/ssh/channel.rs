@@ -67,6 +67,11 @@ pub fn channel_open(
 }
 
 impl Channel {
+    /// A channel that libssh2 has just handed over.
+    pub(super) fn taken(channel: NonNull<raw::LIBSSH2_CHANNEL>, session: &Session) -> Self {
+        Self { channel, session: session.clone() }
+    }
+
     /// One call, with the session locked.
     fn call(&self, call: impl FnOnce(*mut raw::LIBSSH2_CHANNEL) -> i64) -> Result<usize, SshError> {
         let result = with(&self.session, |_| call(self.channel.as_ptr()));
@@ -162,6 +167,38 @@ impl Channel {
                 raw::libssh2_channel_write_ex(channel, 0, bytes.as_ptr().cast(), bytes.len()) as i64
             }
         })
+    }
+
+    /// Whether something of its streams has come and is not read yet. Looks at what libssh2 holds, not at the socket.
+    #[must_use]
+    pub fn holds_some(&self) -> bool {
+        let mut bytes = 0;
+        with(&self.session, |_| {
+            // SAFETY: the channel is alive and its session locked; libssh2 writes one number; null: what is not asked for.
+            unsafe {
+                raw::libssh2_channel_window_read_ex(
+                    self.channel.as_ptr(),
+                    &raw mut bytes,
+                    null_mut(),
+                )
+            }
+        });
+        bytes > 0
+    }
+
+    /// Tells that the terminal has another size now.
+    ///
+    /// # Errors
+    /// [`SshError::again`]: the same size is to be told again; a connection that is gone.
+    pub fn request_pty_size(&self, columns: u16, rows: u16) -> Result<(), SshError> {
+        self.call(|channel| {
+            // SAFETY: the channel is alive and its session locked.
+            unsafe {
+                raw::libssh2_channel_request_pty_size_ex(channel, columns.into(), rows.into(), 0, 0)
+            }
+            .into()
+        })
+        .map(drop)
     }
 
     /// Whether the peer will send no more and everything is read.

@@ -6,12 +6,14 @@
 
 mod auth;
 mod channel;
+mod listener;
 
 pub use auth::{
     Prompt, Signing, userauth_keyboard_interactive, userauth_list, userauth_password,
     userauth_publickey, userauth_publickey_frommemory,
 };
 pub use channel::{Channel, ExitSignal, channel_open};
+pub use listener::{Listener, forward_listen};
 
 use libc::{c_int, c_void, size_t, ssize_t};
 use libssh2_sys as raw;
@@ -46,13 +48,15 @@ impl SshError {
         )
     }
 
-    /// Whether the server refused a request on a channel (`LIBSSH2_ERROR_CHANNEL_REQUEST_DENIED`) or the channel
-    /// itself (`LIBSSH2_ERROR_CHANNEL_FAILURE`).
+    /// Whether the server refused a request on a channel (`LIBSSH2_ERROR_CHANNEL_REQUEST_DENIED`), the channel
+    /// itself (`LIBSSH2_ERROR_CHANNEL_FAILURE`) or a port (`LIBSSH2_ERROR_REQUEST_DENIED`).
     #[must_use]
     pub fn refused(&self) -> bool {
         matches!(
             self.code,
-            raw::LIBSSH2_ERROR_CHANNEL_REQUEST_DENIED | raw::LIBSSH2_ERROR_CHANNEL_FAILURE
+            raw::LIBSSH2_ERROR_CHANNEL_REQUEST_DENIED
+                | raw::LIBSSH2_ERROR_CHANNEL_FAILURE
+                | raw::LIBSSH2_ERROR_REQUEST_DENIED
         )
     }
 
