@@ -102,6 +102,12 @@ for_each_model! {
         server.stop().clean();
         let trace = trace::read(&file);
         let calls = sentence(model, &trace);
+        if entry(model).0.waits == Waits::Completion {
+            // Each hands an answer over and waits for the next request; the last one brings the end of file.
+            let enters = calls.iter().filter(|call| call.is(Call::IoUringEnter)).count();
+            assert_eq!(enters, 51 * entry(model).0.calls_per_request() + 1);
+            return;
+        }
         let answer = |call: &&Traced| call.is(Call::Sendto);
         let first = calls.iter().position(answer).unwrap();
         let last = calls.iter().rposition(answer).unwrap();

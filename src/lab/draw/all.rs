@@ -94,7 +94,7 @@ impl Column {
     fn of(run: &Run) -> Result<Self, String> {
         let io = Io::of(run).map_err(|why| format!("{}: {why}", run.model.name))?;
         let how = io.phases.how;
-        let one_call = matches!(how, How::Stamp | How::NoStamp | How::Call);
+        let one_call = matches!(how, How::Stamp | How::NoStamp | How::Call | How::Completed);
         let readiness = io.readiness.and_then(|event| event.call).map_or("", |call| call.name());
         let copying = io.call();
         let waiting = if one_call || how == How::Polled { copying } else { readiness };

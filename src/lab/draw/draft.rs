@@ -116,7 +116,9 @@ impl Draft {
         let (from, call, phases) = (self.row, self.io.call(), self.io.phases);
         self.arrow(Side::Kernel, call);
         self.moment("no data ready");
-        self.block(Phase::Wait, phases.wait, self.slept());
+        let wake = phases.wake.filter(|&wake| wake > 0);
+        let wake = wake.map(|wake| format!("wake-up {} of it", Nanos(wake)));
+        self.block(Phase::Wait, phases.wait, wake.into_iter().collect());
         self.moment("data ready");
         let details = match phases.nth.1 {
             0 | 1 => vec!["inside the same call".to_owned()],
@@ -233,13 +235,13 @@ impl Draft {
         if let Some(send) = self.io.send {
             self.row += 1;
             let from = self.row;
-            self.arrow(
-                Side::Kernel,
-                format!("{} {} B", send.call.map_or("send", |c| c.name()), send.amount),
-            );
+            let call = send.call.map_or("send", |call| call.name());
+            let ring = self.io.phases.how == How::Completed;
+            let operation = if ring { ": SEND" } else { "" };
+            self.arrow(Side::Kernel, format!("{call}{operation} {} B", send.amount));
             self.row += 2;
             self.arrow(Side::Application, "return OK");
-            self.does(from, true, vec!["in sendto".to_owned(), Nanos(took(&send)).to_string()]);
+            self.does(from, true, vec![format!("in {call}"), Nanos(took(&send)).to_string()]);
         }
     }
 }

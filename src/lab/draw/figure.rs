@@ -183,7 +183,7 @@ fn times(io: &Io) -> Vec<(&'static str, u64)> {
     if divided {
         times.push(("wait", phases.wait));
     }
-    if phases.how == How::Ready {
+    if matches!(phases.how, How::Ready | How::Completed) {
         times.push(("queued", phases.queued));
     }
     times.push((if divided { "copy" } else { "wait+copy" }, phases.copy));
@@ -211,6 +211,7 @@ fn times_told(io: &Io) -> String {
     let how = match io.phases.how {
         How::Stamp => "the kernel's receive stamp divides the call",
         How::NoStamp => "no stamp divides the call",
+        How::Completed => "the call's CPU time is the copy",
         How::Polled => "from the first EAGAIN to the call that succeeds",
         _ => "from call to call",
     };

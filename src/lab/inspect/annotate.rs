@@ -217,13 +217,14 @@ impl<'m> Annotator<'m> {
     }
 
     fn whose(&self, call: &Traced) -> Whose {
-        if call.accepted() {
+        if call.taken_in().is_some() && !self.datagrams {
             return Whose::Client(self.tables.next());
         }
         match self.tables.client(call) {
             Some(client) => Whose::Client(client),
             None if call.is(Call::Accept4) => Whose::Front,
             None if self.datagrams && (receives(call) || call.is(Call::Sendto)) => Whose::Front,
+            None if call.is(Call::IoUringEnter) => Whose::Set,
             None if Call::READINESS.into_iter().any(|wait| call.is(wait)) => Whose::Set,
             None => Whose::Nobody,
         }
@@ -276,7 +277,9 @@ impl<'m> Annotator<'m> {
     fn meaning(&self, call: &Traced, whose: Whose) -> Option<Mark> {
         let family = Call::of_trace(&call.call)?;
         match (family, whose) {
-            (Call::Fcntl, Whose::Client(_)) => self.step(call).map(|_| Mark::Open),
+            (Call::Fcntl | Call::Getpeername, Whose::Client(_)) => {
+                self.step(call).map(|_| Mark::Open)
+            }
             (Call::EpollCtl, Whose::Client(_)) => {
                 let stall = call.args.contains("EPOLL_CTL_MOD");
                 let stalls = self.steps.iter().any(|step| step.phase == Phase::Stall);
@@ -298,9 +301,14 @@ impl<'m> Annotator<'m> {
                 let polls = self.model.waits == Waits::Polling;
                 if call.in_vain() && !polls && !self.datagrams { Some(Mark::Copy) } else { phase }
             }
-            (Call::Select | Call::Poll | Call::EpollWait | Call::Sigtimedwait, _) => {
-                self.step(call).map(|step| step.phase.into())
-            }
+            (
+                Call::Select
+                | Call::Poll
+                | Call::EpollWait
+                | Call::Sigtimedwait
+                | Call::IoUringEnter,
+                _,
+            ) => self.step(call).map(|step| step.phase.into()),
             _ => None,
         }
     }

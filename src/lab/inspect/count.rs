@@ -20,6 +20,8 @@ pub struct Counts {
     /// Calls that waited, copied or sent from a flow's first answer to its last one, without those in vain, and the answers after
     /// the first one.
     pub steady: (u64, u64),
+    /// Calls that waited for completions, from the first client to the last close.
+    pub completing: u64,
 }
 
 /// What a server counts of itself.
@@ -58,7 +60,7 @@ impl Counts {
         let mut accepted = HashSet::new();
         for line in lines {
             let bytes = line.call.result.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
-            if line.call.accepted() {
+            if line.call.taken_in().is_some() {
                 accepted.extend(if let Whose::Client(n) = line.whose { Some(n) } else { None });
             }
             // The drain of the end answers too.
@@ -73,6 +75,7 @@ impl Counts {
             }
         }
         counts.connections = accepted.len() as u64;
+        counts.completing = completing(lines);
         if !handed_on {
             counts.steady = steady(lines);
         }
@@ -101,6 +104,15 @@ impl Counts {
         let (calls, answers) = self.steady;
         (answers > 0).then(|| calls as f64 / answers as f64)
     }
+}
+
+/// A ring's calls while there are clients; what ends them is none of a request.
+fn completing(lines: &[Line<'_>]) -> u64 {
+    let first = lines.iter().position(|line| line.call.taken_in().is_some());
+    let last = lines.iter().rposition(|line| line.mark == Mark::Close);
+    let (Some(first), Some(last)) = (first, last) else { return 0 };
+    let served = &lines[first..last.max(first)];
+    served.iter().filter(|line| line.call.is(Call::IoUringEnter)).count() as u64
 }
 
 /// Of each flow from its first answer to its last one, together. What begins and ends a connection is not of a request.

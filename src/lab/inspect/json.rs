@@ -23,14 +23,26 @@ impl Inspection<'_> {
             ("clients", (clients(&self.lines) as u64).into()),
             ("calls", of(|calls, _| calls)),
             ("again", of(|_, again| again)),
-            ("counts", self.counts.summary().to_json()),
+            ("counts", self.counted()),
             ("server", self.server.map(Summary::to_json).into()),
-            ("calls_per_request", self.counts.per_request().into()),
+            ("calls_per_request", self.per_request().into()),
             ("catalogue_calls_per_request", (self.model.calls_per_request() as u64).into()),
             ("verdict", self.verdict.to_json()),
             ("agrees", self.agrees().into()),
             ("trace", Value::List(shown.map(Line::to_json).collect())),
         ])
+    }
+}
+
+impl Inspection<'_> {
+    /// What the trace shows; null is what no trace of a ring does.
+    fn counted(&self) -> Value {
+        let summary = self.counts.summary();
+        if !self.unseen() {
+            return summary.to_json();
+        }
+        let unseen = ["requests", "bytes_in", "bytes_out"].map(|name| (name, Value::Null));
+        Value::object([("connections", summary.connections.into())].into_iter().chain(unseen))
     }
 }
 

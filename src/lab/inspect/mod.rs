@@ -24,6 +24,7 @@ pub use verdict::{Deviation, Verdict, clients, grammar_on, judge};
 use super::trace::Trace;
 use crate::model::{Model, Who};
 use crate::net::Transport;
+use crate::phase::Waits;
 use crate::sys::Kind;
 
 /// A trace with all that is known of it.
@@ -64,6 +65,30 @@ impl<'t> Inspection<'t> {
     #[must_use]
     pub fn agrees(&self) -> bool {
         let holds = matches!(self.verdict, Verdict::Holds(_));
-        holds && self.server.is_none_or(|server| server == self.counts.summary())
+        holds && self.server.is_none_or(|server| server == self.seen(server))
+    }
+
+    /// Whether the trace cannot tell what its calls have brought: a ring's operations are no system calls.
+    #[must_use]
+    pub fn unseen(&self) -> bool {
+        self.model.waits == Waits::Completion
+    }
+
+    /// What the trace has counted, with the server's word for what is in no trace.
+    fn seen(&self, server: Summary) -> Summary {
+        let counts = self.counts.summary();
+        if self.unseen() { Summary { connections: counts.connections, ..server } } else { counts }
+    }
+
+    /// Calls per request at steady state; `None` with fewer than two answers. Where the trace does not show requests, by the server's own
+    /// count of them; each client's end takes a call as well.
+    #[must_use]
+    pub fn per_request(&self) -> Option<f64> {
+        if !self.unseen() {
+            return self.counts.per_request();
+        }
+        let requests = self.server.filter(|server| server.requests > 0)?.requests;
+        let calls = self.counts.completing.saturating_sub(self.counts.connections);
+        Some(calls as f64 / requests as f64)
     }
 }

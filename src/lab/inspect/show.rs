@@ -104,18 +104,28 @@ fn whose(whose: Whose) -> String {
 fn counts(f: &mut fmt::Formatter<'_>, inspection: &Inspection<'_>) -> fmt::Result {
     let Inspection { counts, model, server, .. } = inspection;
     writeln!(f, "\n{:<12} {:>10} {:>12} {:>10}", "call", "calls", "per request", "EAGAIN")?;
+    let unseen = inspection.unseen();
+    let seen = server.map_or(counts.summary(), |server| inspection.seen(server));
     for (call, calls, again) in &counts.calls {
-        let each = *calls as f64 / counts.requests.max(1) as f64;
+        let each = *calls as f64 / seen.requests.max(1) as f64;
         let (calls, again) = (Thousands(*calls).to_string(), Thousands(*again).to_string());
         writeln!(f, "{:<12} {calls:>10} {each:>12.3} {again:>10}", call.name())?;
     }
-    let Summary { connections, requests, bytes_in, bytes_out } = counts.summary();
+    let Summary { connections, requests, bytes_in, bytes_out } = seen;
     writeln!(
         f,
         "connections {connections}, requests {requests}, bytes in {bytes_in}, out {bytes_out}"
     )?;
+    if unseen {
+        writeln!(
+            f,
+            "accepts, receives and sends are operations of the ring and no system calls: the trace shows when they are handed over and \
+             waited for; requests and bytes are the server's word"
+        )?;
+    }
     match server {
-        Some(own) if *own == counts.summary() => writeln!(f, "the server itself counts the same")?,
+        Some(_) if unseen && inspection.agrees() => {}
+        Some(own) if *own == seen => writeln!(f, "the server itself counts the same")?,
         Some(own) => writeln!(
             f,
             "but the server counts connections {}, requests {}, bytes in {}, out {}",
@@ -123,7 +133,7 @@ fn counts(f: &mut fmt::Formatter<'_>, inspection: &Inspection<'_>) -> fmt::Resul
         )?,
         None => {}
     }
-    if let Some(calls) = counts.per_request() {
+    if let Some(calls) = inspection.per_request() {
         let said = model.calls_per_request();
         writeln!(
             f,

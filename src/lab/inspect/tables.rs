@@ -50,10 +50,10 @@ impl Tables {
             {
                 self.peers.push(peer.to_owned());
             }
-        } else if call.accepted() {
+        } else if let Some(fd) = call.taken_in() {
             self.accepted += 1;
             let (number, table) = (self.accepted, self.table(call.pid));
-            table.extend(call.result.map(|fd| (fd, number)));
+            table.insert(fd, number);
         } else if call.is(Call::Close) {
             let table = self.table(call.pid);
             call.fd().map(|fd| table.remove(&fd));

@@ -75,6 +75,13 @@ impl Traced {
         self.is(Call::Accept4) && self.result >= Some(0)
     }
 
+    /// The descriptor of a client that is new with it: the accepted one, or the one whose name is asked, which a ring has accepted.
+    #[must_use]
+    pub fn taken_in(&self) -> Option<i64> {
+        let named = self.is(Call::Getpeername) && self.result == Some(0);
+        if named { self.fd() } else { self.result.filter(|_| self.accepted()) }
+    }
+
     /// Whether it brought data.
     #[must_use]
     pub fn received(&self) -> bool {
@@ -185,10 +192,11 @@ impl Trace {
     /// owns, whether that is open. Nothing where there was no client, or one whose descriptor was not closed.
     #[must_use]
     pub fn conversation(&self) -> Vec<&Traced> {
-        let Some(start) = self.calls.iter().position(Traced::accepted) else { return Vec::new() };
+        let taken_in = |call: &Traced| call.taken_in().is_some();
+        let Some(start) = self.calls.iter().position(taken_in) else { return Vec::new() };
         let flow = self.calls[start].pid;
         let calls: Vec<_> = self.calls[start..].iter().filter(|call| call.pid == flow).collect();
-        let fd = calls[0].result;
+        let fd = calls[0].taken_in();
         let end = calls.iter().position(|call| call.is(Call::Close) && call.fd() == fd);
         without_std(&calls, end)
     }
