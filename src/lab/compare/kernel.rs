@@ -3,7 +3,6 @@
 use crate::client::load::{self, Load, Watch};
 use crate::lab::Server;
 use crate::lab::kernel::{Kernel, KernelIo, Malformed, Refused, ios, lines};
-use crate::phase::Call;
 use std::time::Duration;
 
 /// What the kernel's tracepoints said of a server, in a pass of their own with the recorder off. Nanoseconds, sums over the calls of
@@ -65,13 +64,10 @@ fn once(server: &Server, load: &Load) -> Result<(String, Duration), String> {
 impl Told {
     fn of(ios: &[KernelIo], size: u64, wall: Duration) -> Self {
         let sum = |of: fn(&KernelIo) -> u64| ios.iter().map(of).sum::<u64>();
-        let receives = |call| matches!(call, Call::Recvfrom | Call::Recvmsg);
-        let received = ios.iter().filter(|io| receives(io.call));
-        let received: u64 = received.filter_map(|io| u64::try_from(io.result).ok()).sum();
         Self {
             wall_ns: wall.as_nanos() as u64,
             // Not what the clients count: a receive that began before the recording is not among the calls.
-            requests: received / size,
+            requests: sum(KernelIo::received) / size,
             asleep_ns: sum(|io| io.asleep),
             runnable_ns: sum(|io| io.runnable),
             copied_ns: sum(|io| if io.measured { io.copied } else { 0 }),

@@ -116,14 +116,19 @@ impl Draft {
         let (from, call, phases) = (self.row, self.io.call(), self.io.phases);
         self.arrow(Side::Kernel, call);
         self.moment("no data ready");
-        let wake = phases.wake.filter(|&wake| wake > 0);
-        let wake = wake.map(|wake| format!("wake-up {} of it", Nanos(wake)));
-        self.block(Phase::Wait, phases.wait, wake.into_iter().collect());
-        self.moment("data ready");
-        let details = match phases.nth.1 {
-            0 | 1 => vec!["inside the same call".to_owned()],
-            of => vec!["inside the same call".to_owned(), format!("a share of {of}")],
+        let slept = if let Some(kernel) = self.io.kernel {
+            let runnable = format!("runnable {}", Kernel::told(kernel.runnable));
+            vec![format!("asleep {}", Nanos(kernel.asleep)), runnable]
+        } else {
+            let wake = phases.wake.filter(|&wake| wake > 0);
+            wake.map(|wake| format!("wake-up {} of it", Nanos(wake))).into_iter().collect()
         };
+        self.block(Phase::Wait, phases.wait, slept);
+        self.moment("data ready");
+        let mut details = vec!["inside the same call".to_owned()];
+        details.extend((phases.nth.1 > 1).then(|| format!("a share of {}", phases.nth.1)));
+        let copied = self.io.kernel.map(|kernel| Kernel::told(kernel.copied));
+        details.extend(copied.map(|copied| format!("copied in {copied}")));
         self.block(Phase::Copy, phases.copy, details);
         self.moment("copy complete");
         let bytes = self.io.receive.amount;

@@ -45,8 +45,13 @@ impl Kernel {
 pub(super) fn join(events: &[Event], ios: &[KernelIo]) -> Vec<Option<Kernel>> {
     let of_receive = |(n, event): (usize, &Event)| {
         let phases = event.phases.filter(|_| event.what == What::Receive)?;
+        let ready = ended(event, &events[..n]);
+        if phases.how == How::Completed {
+            // The recorder's wait and copy are two parts of one call.
+            return brought(ready?, event, ios);
+        }
         let receive = seen(event, ios)?;
-        let Some(ready) = ended(event, &events[..n]).filter(|_| phases.how == How::Ready) else {
+        let Some(ready) = ready.filter(|_| phases.how == How::Ready) else {
             let KernelIo { asleep, runnable, copied, .. } = *receive;
             return Some(Kernel { asleep, runnable, copied });
         };
@@ -67,14 +72,22 @@ pub(super) fn ended<'e>(event: &Event, before: &'e [Event]) -> Option<&'e Event>
     before.iter().rev().find(waits)
 }
 
+/// What a ring's call did that waited from one event's beginning to the other's end; the copies of all that it brought are its own.
+fn brought(wait: &Event, receive: &Event, ios: &[KernelIo]) -> Option<Kernel> {
+    let whole = Event { end: receive.end.max(wait.end), ..*wait };
+    let KernelIo { asleep, runnable, copied, .. } = *ios.iter().find(|io| within(&whole, io))?;
+    Some(Kernel { asleep, runnable, copied })
+}
+
 /// The same call, as the kernel saw it: of that flow, and inside that time. The recorder looks at the clock before and after.
 fn seen<'i>(event: &Event, ios: &'i [KernelIo]) -> Option<&'i KernelIo> {
-    ios.iter().find(|io| {
-        (io.flow, Some(io.call)) == (event.flow, event.call)
-            && event.start <= io.enter + ROUNDED
-            && io.exit <= event.end + ROUNDED
-            && io.result > 0
-    })
+    ios.iter().find(|io| within(event, io) && io.result > 0)
+}
+
+fn within(event: &Event, io: &KernelIo) -> bool {
+    (io.flow, Some(io.call)) == (event.flow, event.call)
+        && event.start <= io.enter + ROUNDED
+        && io.exit <= event.end + ROUNDED
 }
 
 #[cfg(test)]

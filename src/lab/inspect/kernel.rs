@@ -131,7 +131,7 @@ fn requests(ios: Vec<KernelIo>, waits_by: Option<Call>) -> Vec<Request> {
                 ready.retain(|other| other.flow != io.flow);
                 ready.push(io);
             }
-            Call::Recvfrom | Call::Recvmsg if io.result > 0 => {
+            _ if io.received() > 0 => {
                 let last = ready.iter().position(|other| other.flow == io.flow);
                 let readiness = last.map(|place| ready.swap_remove(place));
                 requests.push(Request { readiness, receive: io, recorder: None });
@@ -164,7 +164,7 @@ impl Watched {
             Some(figure("total_ns")? / n)
         };
         let waits: Option<u64> = requests.iter().map(|r| r.wait(self.model.waits)).sum();
-        let bytes = |r: &Request| usize::try_from(r.receive.result).unwrap_or(0);
+        let bytes = |r: &Request| usize::try_from(r.receive.received()).unwrap_or(usize::MAX);
         let told = requests.iter().all(|r| r.receive.bytes > 0);
         Some(Means {
             wait: recorded("wait"),

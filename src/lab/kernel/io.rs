@@ -45,6 +45,17 @@ impl KernelIo {
         self.woken.map_or(0, |woken| woken.saturating_sub(self.enter))
     }
 
+    /// Bytes that it brought to the process: what a receive returns. A ring's call returns how many operations it took in, and what
+    /// it brought is what it was seen to copy.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        match self.call {
+            Call::Recvfrom | Call::Recvmsg => u64::try_from(self.result).unwrap_or(0),
+            Call::IoUringEnter => self.bytes,
+            _ => 0,
+        }
+    }
+
     /// All of it.
     #[must_use]
     pub fn whole(&self) -> u64 {

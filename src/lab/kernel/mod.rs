@@ -77,7 +77,7 @@ const EVENTS: [&str; 4] = [
 ];
 
 /// The calls that wait or copy, by the kernel's names. Not every machine has each of them.
-const CALLS: [&str; 12] = [
+const CALLS: [&str; 13] = [
     "accept4",
     "recvfrom",
     "recvmsg",
@@ -89,6 +89,7 @@ const CALLS: [&str; 12] = [
     "epoll_wait",
     "epoll_pwait",
     "epoll_pwait2",
+    "io_uring_enter",
     "rt_sigtimedwait",
 ];
 
