@@ -134,12 +134,14 @@ fn asked(parsed: &Parsed) -> Result<Asked, Exit> {
     let (clients_or_one, kernel) = (clients.unwrap_or(1), parsed.has("kernel"));
     let plan = |model| Plan { model, delay, clients: clients_or_one, kernel };
     if *name != "all" {
-        return Ok(Asked::Runs(vec![plan(find_model(name)?)]));
+        let model = find_model(name)?;
+        super::must_run(model)?;
+        return Ok(Asked::Runs(vec![plan(model)]));
     }
     if clients.is_some() {
         return Err(Exit::usage("draw all has one client for each model: no --clients beside it"));
     }
-    Ok(Asked::Runs(CATALOGUE.iter().map(plan).collect()))
+    Ok(Asked::Runs(super::available().into_iter().map(plan).collect()))
 }
 
 /// The runs in a file: what `--json` has printed, or a server's report.

@@ -30,12 +30,14 @@ pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
     let endpoint = endpoint(parsed)?;
     let transport = endpoint.transport();
     let models: Vec<&'static Model> = if name == "all" {
-        CATALOGUE.iter().filter(|model| model.serves(transport).is_ok()).collect()
+        let models = super::available().into_iter();
+        models.filter(|model| model.serves(transport).is_ok()).collect()
     } else {
         let model = find_model(name)?;
         model.serves(transport).map_err(|why| {
             Exit::usage(format!("{name} does not serve {}: {why}", transport.name()))
         })?;
+        super::must_run(model)?;
         vec![model]
     };
     if parsed.has("kernel") {

@@ -17,7 +17,7 @@ mod verbs;
 
 use crate::failure::Failure;
 use crate::lab::kernel::Trouble;
-use crate::model::Model;
+use crate::model::{CATALOGUE, Model};
 use crate::net::AddressError;
 use flags::{Command, Parsed};
 use std::ffi::OsString;
@@ -170,6 +170,24 @@ fn dispatch(command: &Command, parsed: &Parsed) -> Result<(), Exit> {
         }),
         other => unreachable!("the table has a command '{other}' that nobody runs"),
     }
+}
+
+/// The models of the catalogue that this machine can run; of the others it is said why not.
+fn available() -> Vec<&'static Model> {
+    let runs = |model: &&Model| {
+        let why = model.available().err();
+        if let Some(why) = &why {
+            // What cannot be said is not missed.
+            let _ = writeln!(io::stderr(), "waitcopy: {} left out: {why}", model.name);
+        }
+        why.is_none()
+    };
+    CATALOGUE.iter().filter(runs).collect()
+}
+
+/// Refuses a model that this machine cannot run.
+fn must_run(model: &Model) -> Result<(), Exit> {
+    model.available().map_err(|why| Exit::unavailable(format!("{}: {why}", model.name)))
 }
 
 fn unknown(name: &str) -> Exit {

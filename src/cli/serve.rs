@@ -59,10 +59,7 @@ struct Asked {
 
 pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
     let asked = asked(parsed)?;
-    asked
-        .model
-        .available()
-        .map_err(|why| Exit::unavailable(format!("{}: {why}", asked.model.name)))?;
+    super::must_run(asked.model)?;
     let stop = start_stop(asked.drain)?;
     let tally = Tally::new(true).map_err(|e| failed("mmap", &e))?;
     let Asked { model, endpoint, service: (service_name, service), backlog, settings, .. } = asked;

@@ -78,13 +78,15 @@ pub enum Kind {
     Unsettled,
     /// Clients of a model without such a limit were not served in the time of the measurement.
     Unserved,
+    /// `io-uring`: this machine has not what it needs.
+    Unavailable,
     /// The server or the generator failed.
     Failed,
 }
 
 impl Kind {
     /// All of them, with their names in JSON, in the order of the page.
-    pub const ALL: [(Self, &'static str); 8] = [
+    pub const ALL: [(Self, &'static str); 9] = [
         (Self::OneAtATime, "one_at_a_time"),
         (Self::PoolFull, "pool_full"),
         (Self::SetFull, "set_full"),
@@ -92,6 +94,7 @@ impl Kind {
         (Self::NoFlow, "no_flow"),
         (Self::Unsettled, "unsettled"),
         (Self::Unserved, "unserved"),
+        (Self::Unavailable, "unavailable"),
         (Self::Failed, "failed"),
     ];
 

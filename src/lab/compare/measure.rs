@@ -35,6 +35,10 @@ pub fn measure(plan: &Plan, model: &'static Model, point: Point) -> Result<Cell,
 /// # Errors
 /// getrlimit(2), which does not fail.
 pub(super) fn unreachable(model: &Model, point: Point) -> Result<Option<End>, String> {
+    if let Err(why) = model.available() {
+        let reason = format!("not available here: {why}");
+        return Ok(Some(End { kind: Kind::Unavailable, reason }));
+    }
     let held = point.held();
     let limit = sys::getrlimit().during("getrlimit", "").map_err(|e| e.to_string())?.soft;
     if held as u64 + OWN_DESCRIPTORS > limit {

@@ -13,6 +13,7 @@ pub(super) fn short(kind: Kind) -> &'static str {
         Kind::NoFlow => "no more flows",
         Kind::Unsettled => "not settled",
         Kind::Unserved => "some unserved",
+        Kind::Unavailable => "not available",
         Kind::Failed => "failed",
     }
 }
@@ -28,6 +29,7 @@ pub(super) fn title(kind: Kind) -> &'static str {
         Kind::NoFlow => "No more threads or processes",
         Kind::Unsettled => "Still making threads or processes",
         Kind::Unserved => "Not all clients were served in time",
+        Kind::Unavailable => "Not available here",
         Kind::Failed => "It failed",
     }
 }
@@ -63,6 +65,10 @@ pub(super) fn meaning(kind: Kind) -> &'static str {
         Kind::Unserved => {
             "Nothing in the model's nature limits it here, but in the time of this measurement some clients got no answer at all. A longer \
              --duration tells whether it is slow or stuck."
+        }
+        Kind::Unavailable => {
+            "This machine refuses what the model is made of: a ring of io_uring, by its kernel, by sysctl or by the filter of a sandbox. No other model \
+             is measured in its place."
         }
         Kind::Failed => {
             "The server or the clients could not do their part; the reason is in the words of whoever failed."
