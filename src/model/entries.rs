@@ -1,7 +1,9 @@
 //! Every model: what it is, what it calls, what it cannot do.
 
 use super::catalogue::{Model, On, Per, Phase, Run, Step, Who};
-use super::{blocking, epoll, epoll_et, io_uring, nonblocking, pairs, poll, select, sigio};
+use super::{
+    blocking, epoll, epoll_et, futures, io_uring, nonblocking, pairs, poll, select, sigio,
+};
 use crate::net::Transport;
 use crate::phase::{Call, Waits};
 
@@ -32,6 +34,12 @@ const COMPLETE: Step = step(Call::IoUringEnter, On::Set, Phase::WaitCopy, Per::T
 const ACCEPTOR_WAITS: Step = step(Call::EpollWait, On::Set, Phase::Wait, Per::Connection);
 const START: Step = step(Call::Clone, On::Front, Phase::Open, Per::Connection);
 
+/// What epoll is used for, however the code around it is shaped and whoever runs it.
+const BY_EPOLL: [Step; 8] =
+    [ACCEPT, NONBLOCK, REGISTER, waits_by(Call::EpollWait), RECEIVE, SEND, STALL, CLOSE];
+const IN_EPOLL_WORDS: &str = "accept4 fcntl fcntl epoll_ctl:ADD accept4:EAGAIN \
+                              (epoll_wait recvfrom sendto)* epoll_wait recvfrom:0 close";
+
 const FRONT_IS_LEVEL: &str =
     "datagrams come to the front, which is level-triggered here: it would be epoll";
 const ONE_QUEUE: &str = "N children would take from one queue, as thread-pool does; reuseport gives each a queue of its own";
@@ -40,7 +48,7 @@ const NO_PACKETS: &str =
 const NO_REUSEPORT: &str = "SO_REUSEPORT spreads IP addresses; a Unix path belongs to one socket";
 
 /// Every model, in the order of the notes and of Stevens.
-pub static CATALOGUE: [Model; 13] = [
+pub static CATALOGUE: [Model; 14] = [
     Model {
         name: "blocking",
         meaning: "one call waits and copies; one client at a time",
@@ -113,18 +121,8 @@ pub static CATALOGUE: [Model; 13] = [
         waits: Waits::Readiness,
         who: Who::One,
         refuses: &[],
-        steps: &[
-            ACCEPT,
-            NONBLOCK,
-            REGISTER,
-            waits_by(Call::EpollWait),
-            RECEIVE,
-            SEND,
-            STALL,
-            CLOSE,
-        ],
-        grammar: "accept4 fcntl fcntl epoll_ctl:ADD accept4:EAGAIN (epoll_wait recvfrom sendto)* \
-                  epoll_wait recvfrom:0 close",
+        steps: &BY_EPOLL,
+        grammar: IN_EPOLL_WORDS,
         exempt: &[],
         run: Run { counting: epoll::serve, recording: epoll::serve },
     },
@@ -177,6 +175,21 @@ pub static CATALOGUE: [Model; 13] = [
         grammar: "getpeername io_uring_enter* close",
         exempt: &[],
         run: Run { counting: io_uring::serve, recording: io_uring::serve },
+    },
+    Model {
+        name: "async",
+        meaning: "epoll under futures: an async fn for each connection, on an executor of our own",
+        blocks: "the process, in epoll_wait, for all clients at once; a future that waits is put aside",
+        copies: "the kernel, inside the recvfrom that follows",
+        limits: "as epoll; and a future and a waker in memory for each connection",
+        choose: "as epoll, where a conversation has many steps: they stand in the order they happen",
+        waits: Waits::Readiness,
+        who: Who::One,
+        refuses: &[],
+        steps: &BY_EPOLL,
+        grammar: IN_EPOLL_WORDS,
+        exempt: &[],
+        run: Run { counting: futures::serve, recording: futures::serve },
     },
     Model {
         name: "threads",
@@ -248,18 +261,8 @@ pub static CATALOGUE: [Model; 13] = [
         waits: Waits::Readiness,
         who: Who::Reuseport,
         refuses: &[(Transport::Unix, NO_REUSEPORT), (Transport::Unixgram, NO_REUSEPORT)],
-        steps: &[
-            ACCEPT,
-            NONBLOCK,
-            REGISTER,
-            waits_by(Call::EpollWait),
-            RECEIVE,
-            SEND,
-            STALL,
-            CLOSE,
-        ],
-        grammar: "accept4 fcntl fcntl epoll_ctl:ADD accept4:EAGAIN (epoll_wait recvfrom sendto)* \
-                  epoll_wait recvfrom:0 close",
+        steps: &BY_EPOLL,
+        grammar: IN_EPOLL_WORDS,
         exempt: &[],
         run: Run { counting: pairs::reuseport, recording: pairs::reuseport },
     },

@@ -11,7 +11,7 @@
 //!   drains: [`Clients::drain`](crate::net::Clients::drain) is the same for all.
 //! - `admit` takes in the clients that wait, with at most 64 tries a turn; of a datagram front, which has no clients to take in,
 //!   it answers the datagrams that wait.
-//! - `attend` gives one ready connection its turn.
+//! - `attend` gives one ready connection its turn. In `futures.rs`, the model `async`, it is an `async fn handle`, which goes from turn to turn.
 //!
 //! What is not the model is shared: [`Front`] knows which accept errors
 //! end nothing, [`Clients`] keeps the connections, `Connection` receives and answers, the
@@ -29,6 +29,8 @@ mod catalogue;
 mod entries;
 pub mod epoll;
 pub mod epoll_et;
+mod executor;
+pub mod futures;
 pub mod grammar;
 pub mod io_uring;
 pub mod nonblocking;

@@ -39,6 +39,7 @@ macro_rules! for_each_model {
             #[test] fn epoll_et() { run("epoll-et") }
             #[test] fn sigio() { run("sigio") }
             #[test] fn io_uring() { run("io-uring") }
+            #[test] fn async_fn() { run("async") }
             #[test] fn threads() { run("threads") }
             #[test] fn thread_pool() { run("thread-pool") }
             #[test] fn fork() { run("fork") }
@@ -49,7 +50,7 @@ macro_rules! for_each_model {
 }
 
 /// The models that the macro above knows.
-pub const TESTED_MODELS: [&str; 13] = [
+pub const TESTED_MODELS: [&str; 14] = [
     "blocking",
     "nonblocking",
     "select",
@@ -58,6 +59,7 @@ pub const TESTED_MODELS: [&str; 13] = [
     "epoll-et",
     "sigio",
     "io-uring",
+    "async",
     "threads",
     "thread-pool",
     "fork",
