@@ -3,10 +3,10 @@
 //! - What blocks: the process, in `epoll_wait`, for all of its clients at once; never in a receive. A future that waits is put aside.
 //! - Who copies: the kernel, inside the `recvfrom` that follows.
 //! - Calls per request: those of `epoll`, one for one: 3 with one client, towards 2 the more are ready at once.
-//! - Limits: those of `epoll`; and each connection costs its future, which the compiler makes of [`handle`], and a waker. One that computes
+//! - Limits: those of `epoll`; and each connection costs its future, which the compiler makes of `handle`, and a waker. One that computes
 //!   for long holds up all the others, as in any loop.
 //! - See it: `make strace-async`, and `diff src/model/epoll.rs src/model/futures.rs`: `attend`, which had to find out anew each time where
-//!   its connection stood, is [`handle`], which stands there.
+//!   its connection stood, is `handle`, which stands there.
 
 use super::executor::{Readiness, Ready, Tasks};
 use super::{Call, Clients, Failure, Front, Mode, Observer, Service, Settings, Stop, Turn};
