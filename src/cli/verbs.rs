@@ -36,6 +36,10 @@ const COPY: &[Flag] = &[
         "in-place",
         "write into the file that is there, instead of replacing it when all has come",
     ),
+    switch(
+        "resume",
+        "keep what a cut copy has brought, and go on there the next time; -r: leave out what is there already",
+    ),
     option(
         "mode",
         "OCTAL",

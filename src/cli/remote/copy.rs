@@ -37,13 +37,14 @@ pub(super) struct How {
     sync: bool,
     in_place: bool,
     preserve: bool,
+    resume: bool,
     mode: Option<u32>,
 }
 
 impl How {
     fn transfer<'a>(&self, bar: &'a RefCell<Option<Bar>>) -> Transfer<'a> {
         let mut transfer = Transfer::new().sync(self.sync).in_place(self.in_place);
-        transfer = transfer.preserve(self.preserve);
+        transfer = transfer.preserve(self.preserve).resume(self.resume);
         if let Some(mode) = self.mode {
             transfer = transfer.mode(mode);
         }
@@ -86,7 +87,11 @@ impl Plan {
             ));
         }
         let (sync, in_place) = (parsed.has("sync"), parsed.has("in-place"));
-        let how = How { sync, in_place, preserve: parsed.has("preserve"), mode: mode(parsed)? };
+        let (preserve, resume) = (parsed.has("preserve"), parsed.has("resume"));
+        if resume && in_place {
+            return Err(Exit::usage("--resume: what is written in place has no partial"));
+        }
+        let how = How { sync, in_place, preserve, resume, mode: mode(parsed)? };
         let tree = tree::Plan::of(parsed)?;
         Ok(Self { way, from: from.to_vec(), to: to.clone(), how, tree })
     }

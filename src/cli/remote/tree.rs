@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 pub(super) struct Plan {
     links: Links,
     preserve: bool,
+    resume: bool,
     sync: bool,
     depth: Option<usize>,
     entries: Option<usize>,
@@ -48,6 +49,7 @@ impl Plan {
         Ok(Some(Self {
             links,
             preserve: parsed.has("preserve"),
+            resume: parsed.has("resume"),
             sync: parsed.has("sync"),
             depth: parsed.number("max-depth", 0).map_err(Exit::usage)?,
             entries: parsed.number("max-entries", 1).map_err(Exit::usage)?,
@@ -79,6 +81,7 @@ impl Plan {
             warn(&line);
         };
         let mut how = Tree::new().links(self.links).preserve(self.preserve).sync(self.sync);
+        how = how.resume(self.resume);
         if let Some(depth) = self.depth {
             how = how.depth(depth);
         }
@@ -111,7 +114,12 @@ fn sentence(from: &OsStr, to: &OsStr, of: &Summary, took: Duration) -> String {
         Size(of.bytes),
         took.as_secs_f64(),
     );
-    let others = [(of.links, "links made"), (of.skipped, "left out"), (of.failed, "failed")];
+    let others = [
+        (of.links, "links made"),
+        (of.unchanged, "there already"),
+        (of.skipped, "left out"),
+        (of.failed, "failed"),
+    ];
     for (at, (n, what)) in others.iter().filter(|(n, _)| *n > 0).enumerate() {
         // Writing to a String cannot fail.
         let _ = write!(text, "{} {n} {what}", if at == 0 { ";" } else { "," });
@@ -131,6 +139,7 @@ fn json(from: &OsStr, to: &OsStr, of: &Summary, took: Duration) -> Value {
         ("directories", of.directories.into()),
         ("links", of.links.into()),
         ("bytes", of.bytes.into()),
+        ("unchanged", of.unchanged.into()),
         ("left_out", of.skipped.into()),
         ("failed", of.failed.into()),
         ("failures", Value::List(failures.collect())),

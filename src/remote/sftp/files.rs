@@ -89,6 +89,15 @@ impl Line {
         self.attributes("stat", path, Request::Stat(path)).await
     }
 
+    /// What there is at a path, if there is anything; a symbolic link itself.
+    pub(super) async fn there(&self, path: &[u8]) -> Result<Option<Attributes>, Error> {
+        match self.lstat(path).await {
+            Ok(attributes) => Ok(Some(attributes)),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     pub(super) async fn lstat(&self, path: &[u8]) -> Result<Attributes, Error> {
         self.attributes("lstat", path, Request::Lstat(path)).await
     }

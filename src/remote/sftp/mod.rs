@@ -10,6 +10,7 @@ mod place;
 pub mod protocol;
 pub mod reply;
 pub mod request;
+mod resume;
 mod session;
 mod transfer;
 mod tree;

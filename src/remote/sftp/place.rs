@@ -1,6 +1,7 @@
 //! Where a copied file goes: a temporary name beside its own, and then its own.
 
 use super::files::is_missing;
+use super::resume::Identity;
 use super::session::Line;
 use super::{Attributes, Extension, File, FileKind, OpenFlags, Request, StatusCode};
 use crate::failure::Failure;
@@ -25,6 +26,8 @@ pub(super) struct Place {
     pub(super) regular: bool,
     /// The permissions of the file that is there: whoever may not read it may not read its successor.
     kept: Option<u32>,
+    /// What is written may be there in part, and stays when it is given up.
+    partial: bool,
 }
 
 impl Place {
@@ -56,27 +59,41 @@ impl Place {
             temporary,
             regular,
             kept: kept.map(|mode| mode & 0o777),
+            partial: false,
         })
     }
 
-    /// The place of a file in a tree. What is there is looked at unless the folder is `fresh`: a symbolic link is replaced, not
-    /// followed, and what is neither file nor link stays.
-    pub(super) async fn below(line: &Rc<Line>, path: Vec<u8>, fresh: bool) -> Result<Self, Error> {
-        let there = match fresh {
-            true => None,
-            false => match line.lstat(&path).await {
-                Ok(attributes) => Some(attributes),
-                Err(error) if is_missing(&error) => None,
-                Err(error) => return Err(error),
-            },
-        };
+    /// The place of a file in a tree, of which this is there: a symbolic link is replaced, not followed, and what is neither
+    /// file nor link stays.
+    pub(super) fn below(
+        line: &Rc<Line>,
+        path: Vec<u8>,
+        there: Option<Attributes>,
+    ) -> Result<Self, Error> {
         let kept = match there.map(|there| (there.kind(), there.mode())) {
             None | Some((FileKind::Symlink, _)) => None,
             Some((FileKind::Regular | FileKind::Unknown, mode)) => mode.map(|mode| mode & 0o777),
             Some((FileKind::Directory | FileKind::Other, _)) => return Err(in_the_way(&path)),
         };
         let temporary = Some(temporary(&path)?);
-        Ok(Self { line: Rc::clone(line), path, temporary, regular: true, kept })
+        let (line, regular, partial) = (Rc::clone(line), true, false);
+        Ok(Self { line, path, temporary, regular, kept, partial })
+    }
+
+    /// The same for a file of which a part may be there, which stays when this is given up. Nothing for one that is written in
+    /// its own place.
+    pub(super) fn resumable(mut self, identity: &Identity) -> Self {
+        if self.temporary.is_some() {
+            self.temporary = Some(hidden(&self.path, identity));
+            self.partial = true;
+        }
+        self
+    }
+
+    /// Whether what is to be written is a file, or not there yet.
+    pub(super) async fn is_ours(&self) -> Result<bool, Error> {
+        let there = self.line.there(self.written()).await?;
+        Ok(there.is_none_or(|there| there.kind() == FileKind::Regular))
     }
 
     /// What is written.
@@ -92,6 +109,7 @@ impl Place {
     ) -> Result<File, Error> {
         let mode = asked.or(self.kept).or(source);
         let flags = match self.temporary {
+            Some(_) if self.partial => OpenFlags::READ | OpenFlags::WRITE | OpenFlags::CREATE,
             Some(_) => OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::EXCLUSIVE,
             None => OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::TRUNCATE,
         };
@@ -150,7 +168,7 @@ impl Place {
 impl Drop for Place {
     /// What was not finished is taken away, as far as the connection lasts.
     fn drop(&mut self) {
-        if let Some(temporary) = &self.temporary {
+        if let Some(temporary) = self.temporary.as_ref().filter(|_| !self.partial) {
             self.line.forget(Request::Remove(temporary));
         }
     }
@@ -168,12 +186,17 @@ pub(super) fn temporary(path: &[u8]) -> Result<Vec<u8>, Error> {
     let mut random = [0; 8];
     sys::getrandom(&mut random)
         .map_err(|error| Error::failure(Step::Sftp, &Failure::new("getrandom", "", error)))?;
-    let suffix: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(hidden(path, &random))
+}
+
+/// A name beside a path that holds these bytes.
+pub(super) fn hidden(path: &[u8], bytes: &[u8; 8]) -> Vec<u8> {
+    let suffix: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let suffix = format!(".{suffix}.part");
     let at = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
     let (folder, name) = path.split_at(at);
     let kept = &name[..name.len().min(NAME_MAX - suffix.len() - 1)];
-    Ok([folder, b".", kept, suffix.as_bytes()].concat())
+    [folder, b".", kept, suffix.as_bytes()].concat()
 }
 
 /// A file's place here.
@@ -181,6 +204,8 @@ pub(super) struct Here {
     pub(super) file: fs::File,
     path: PathBuf,
     temporary: Option<PathBuf>,
+    /// It stays when it is given up.
+    pub(super) partial: bool,
 }
 
 impl Here {
@@ -190,6 +215,7 @@ impl Here {
         asked: Option<u32>,
         source: u32,
         in_place: bool,
+        partial: Option<Identity>,
     ) -> Result<Self, Error> {
         use std::os::unix::ffi::{OsStrExt, OsStringExt};
         let mut path = path.to_owned();
@@ -209,18 +235,29 @@ impl Here {
             let mut options = fs::OpenOptions::new();
             options.write(true).create(true).truncate(regular).mode(mode);
             let file = options.open(&path).map_err(|error| failed("open", &path, error))?;
-            return Ok(Self { file, path, temporary: None });
+            return Ok(Self { file, path, temporary: None, partial: false });
         }
         if there.is_some() {
             // Through a symbolic link, as a plain write would go.
             path = fs::canonicalize(&path).map_err(|error| failed("realpath", &path, error))?;
         }
-        let temporary = temporary(path.as_os_str().as_bytes())?;
+        let bytes = path.as_os_str().as_bytes();
+        let temporary = match &partial {
+            Some(identity) => hidden(bytes, identity),
+            None => temporary(bytes)?,
+        };
         let temporary = PathBuf::from(std::ffi::OsString::from_vec(temporary));
         let mut options = fs::OpenOptions::new();
-        options.write(true).create_new(true).mode(mode);
+        options.write(true).mode(mode);
+        let strange = || fs::symlink_metadata(&temporary).is_ok_and(|there| !there.is_file());
+        match &partial {
+            // Its name can be foreseen: what somebody else has put there is not written to.
+            Some(_) if strange() => return Err(in_the_way(temporary.as_os_str().as_bytes())),
+            Some(_) => options.read(true).create(true),
+            None => options.create_new(true),
+        };
         let file = options.open(&temporary).map_err(|error| failed("open", &temporary, error))?;
-        let here = Self { file, path, temporary: Some(temporary) };
+        let here = Self { file, path, temporary: Some(temporary), partial: partial.is_some() };
         if let (None, Some(kept)) = (asked, kept) {
             // The umask has taken from them.
             let kept = fs::Permissions::from_mode(kept);
@@ -243,7 +280,7 @@ impl Here {
 
 impl Drop for Here {
     fn drop(&mut self) {
-        if let Some(temporary) = &self.temporary {
+        if let Some(temporary) = self.temporary.as_ref().filter(|_| !self.partial) {
             // Whoever took it away already has done our work.
             let _ = fs::remove_file(temporary);
         }

@@ -23,7 +23,7 @@ const PIECE: usize = 128 * 1024;
 const CHUNK: u32 = 32 * 1024;
 /// And the most where it does, which is OpenSSH's own limit: a request costs the server the same whatever its length. A reply
 /// must fit into [`PACKET_LIMIT`](super::PACKET_LIMIT), and is in memory.
-const CHUNK_MAX: u32 = 255 * 1024;
+pub(super) const CHUNK_MAX: u32 = 255 * 1024;
 
 /// Open files that a server is trusted with where it tells no limits: OpenSSH's took a hundred, long ago.
 const HANDLES: usize = 100;

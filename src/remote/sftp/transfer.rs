@@ -4,20 +4,20 @@
 //! over what was there. A place that is no regular file (a device) is written as it is; a FIFO fails on OpenSSH's server,
 //! which seeks before each write.
 
-use super::Attributes;
 use super::copying::{Ending, Source, receive, send};
 use super::files::bytes;
 use super::place::{Here, Place};
+use super::resume::{changed, continue_here, continue_there, identity_here, identity_there};
 use super::session::Sftp;
 use super::tree::{attributes_of, dress};
+use super::{Attributes, FileKind};
 use crate::failure::Failure;
 use crate::remote::error::{Error, Reason, Step};
 use crate::remote::stream::{Input, Sink};
 use std::ffi::OsStr;
 use std::fs;
-use std::io;
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 const NONE: Attributes = Attributes { size: None, owner: None, permissions: None, times: None };
@@ -30,6 +30,7 @@ pub struct Transfer<'a> {
     in_place: bool,
     mode: Option<u32>,
     preserve: bool,
+    resume: bool,
     /// What is known of the source.
     source: Option<fs::Metadata>,
 }
@@ -86,6 +87,24 @@ impl<'a> Transfer<'a> {
         self
     }
 
+    /// What a cut transfer has copied stays, hidden, and the next one of the same source to the same place goes on there. Not of
+    /// streams, and not in place. What is taken for granted of a partial, and what not: `docs/remote.md`.
+    #[must_use]
+    pub fn resume(mut self, resume: bool) -> Self {
+        self.resume = resume;
+        self
+    }
+
+    /// Permissions asked for, the source's, and what is to be set in the end.
+    fn attributes(&self) -> (Option<u32>, Option<u32>, Option<Attributes>) {
+        let source = self.source.as_ref().map(attributes_of);
+        let mode = source.and_then(|source| source.permissions);
+        let set = source
+            .filter(|_| self.preserve)
+            .map(|source| Attributes { permissions: self.mode.or(source.permissions), ..source });
+        (self.mode.or(mode.filter(|_| self.preserve)), mode, set)
+    }
+
     fn tell(&mut self, done: u64, total: Option<u64>) {
         if let Some(told) = &mut self.progress {
             told(Progress { done, total });
@@ -124,9 +143,26 @@ impl Sftp {
             let message = format!("{} is a directory", from.display());
             return Err(Error::new(Step::Sftp, Reason::Usage, message));
         }
-        let size = meta.is_file().then_some(meta.len());
+        let (size, path) = (meta.is_file().then_some(meta.len()), bytes(&to));
+        let place = Place::find(&self.line, path, how.in_place).await?;
+        let identity = Some(identity_here(&meta)).filter(|_| how.resume && meta.is_file());
         how.source = Some(meta);
-        self.put_from(&mut file, size, to, how).await
+        let Some(identity) = identity.filter(|_| place.temporary.is_some()) else {
+            return self.placed(place, &mut file, size, how).await;
+        };
+        let place = place.resumable(&identity);
+        let (asked, mode, set) = how.attributes();
+        let (there, offset) = continue_there(&place, &file, asked, mode).await?;
+        file.seek(SeekFrom::Start(offset)).map_err(local("lseek", from))?;
+        let ending = Ending { sync: how.sync, regular: true, set, offset };
+        let mut tell = |done| how.tell(done, size);
+        let sent = send(&self.line, there, place.written(), &mut file, ending, &mut tell).await?;
+        let now = file.metadata().map_err(local("fstat", from))?;
+        if identity_here(&now) != identity {
+            return Err(changed(from.as_os_str().as_bytes()));
+        }
+        place.finish().await?;
+        Ok(sent)
     }
 
     /// Copies a stream to a file on the server, to the stream's end, and returns how many bytes that were. `size` is for the
@@ -139,21 +175,25 @@ impl Sftp {
         from: &mut impl Input,
         size: Option<u64>,
         to: impl AsRef<OsStr>,
+        how: Transfer<'_>,
+    ) -> Result<u64, Error> {
+        let place = Place::find(&self.line, bytes(&to), how.in_place).await?;
+        self.placed(place, from, size, how).await
+    }
+
+    /// A stream to its place.
+    async fn placed(
+        &self,
+        place: Place,
+        from: &mut impl Input,
+        size: Option<u64>,
         mut how: Transfer<'_>,
     ) -> Result<u64, Error> {
-        let line = &self.line;
-        let place = Place::find(line, bytes(&to), how.in_place).await?;
-        let source = how.source.take();
-        let mode = source.as_ref().map(|meta| meta.mode() & 0o777);
-        let set = source.as_ref().filter(|_| how.preserve).map(|meta| {
-            let of = attributes_of(meta);
-            Attributes { permissions: how.mode.or(of.permissions), ..of }
-        });
-        let asked = how.mode.or(mode.filter(|_| how.preserve));
+        let (asked, mode, set) = how.attributes();
         let file = place.open(asked, mode).await?;
-        let ending = Ending { sync: how.sync, regular: place.regular, set, ..Ending::default() };
+        let ending = Ending { sync: how.sync, regular: place.regular, set, offset: 0 };
         let mut tell = |done| how.tell(done, size);
-        let sent = send(line, file, place.written(), from, ending, &mut tell).await?;
+        let sent = send(&self.line, file, place.written(), from, ending, &mut tell).await?;
         place.finish().await?;
         Ok(sent)
     }
@@ -181,12 +221,23 @@ impl Sftp {
         // Set-user-ID and its like are not taken from a server.
         let mode = source.attributes.mode().map_or(0o666, |mode| mode & 0o777);
         let asked = how.mode.or(Some(mode).filter(|_| how.preserve));
-        let mut here = Here::create(to.as_ref(), asked, mode, how.in_place)?;
+        let identity = identity_there(&source.attributes)
+            .filter(|_| how.resume && source.attributes.kind() == FileKind::Regular);
+        let mut here = Here::create(to.as_ref(), asked, mode, how.in_place, identity)?;
+        let mut offset = 0;
+        if here.partial {
+            let size = source.attributes.size.unwrap_or(0);
+            offset = continue_here(&here.file, &source.file, size).await?;
+            here.file.seek(SeekFrom::Start(offset)).map_err(local("lseek", to.as_ref()))?;
+        }
         let (total, sync) = (source.size(), how.sync);
         let times = source.attributes.times;
         let set = how.preserve.then_some(Attributes { permissions: asked, times, ..NONE });
         let mut tell = |done| how.tell(done, total);
-        let got = receive(&self.line, &source, &mut here.file, 0, &mut tell).await?;
+        let got = receive(&self.line, &source, &mut here.file, offset, &mut tell).await?;
+        if here.partial && identity_there(&source.file.stat().await?) != identity {
+            return Err(changed(from));
+        }
         if let Some(set) = set {
             dress(&here.file, set, to.as_ref().as_os_str().as_bytes())?;
         }

@@ -1,19 +1,20 @@
 //! A tree from the server to here.
 
 use super::crowd::Crowd;
-use super::here::{New, directory, dress, failed, make_directory, make_link};
+use super::here::{New, directory, dress, failed, is_copy, make_directory, make_link};
 use super::node::{Identity, Node, checked, stays_below};
-use super::{Links, OPEN, Run, Summary, Tree};
+use super::{LARGE, Links, OPEN, Run, Summary, Tree};
 use crate::remote::error::{Error, Reason, Step};
 use crate::remote::sftp::copying::{Source, receive};
 use crate::remote::sftp::files::{bytes, unfit};
+use crate::remote::sftp::resume::{changed, continue_here, identity_there};
 use crate::remote::sftp::session::{Sftp, failed as status};
 use crate::remote::sftp::{Attributes, File, FileKind, Name, Reply, Request, StatusCode};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fs;
-use std::io;
+use std::io::{self, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -309,17 +310,32 @@ impl Get<'_> {
         let (run, name) = (&self.run, entry.name.as_slice());
         let path = self.there(&listing.node.below(name));
         let known = entry.attributes.kind() == FileKind::Regular;
-        let source = match known && entry.attributes.size.is_some() {
+        if run.resume && known && is_copy(&listing.dir, name, &entry.attributes) {
+            run.count(|summary| summary.unchanged += 1);
+            return Ok(());
+        }
+        let large = entry.attributes.size.is_some_and(|size| size >= LARGE);
+        let source = match known && entry.attributes.size.is_some() && !(run.resume && large) {
             true => Source::listed(run.line, &path, entry.attributes).await?,
-            // The server's listing does not say enough.
+            // The server's listing does not say enough, or not surely enough.
             false => Source::open(run.line, &path).await?,
         };
         // Set-user-ID and its like are not taken from a server.
         let mode = source.attributes.mode().map_or(0o666, |mode| mode & 0o777);
-        let mut new = New::create(&listing.dir, name, listing.fresh, mode)?;
-        let mut before = 0;
+        let identity = identity_there(&source.attributes).filter(|_| run.resume && large);
+        let mut new = New::create(&listing.dir, name, listing.fresh, mode, identity)?;
+        let mut offset = 0;
+        if new.partial {
+            let size = source.attributes.size.unwrap_or(0);
+            offset = continue_here(&new.file, &source.file, size).await?;
+            new.file.seek(SeekFrom::Start(offset)).map_err(failed("lseek", name))?;
+        }
+        let mut before = offset;
         let mut tell = |now| run.copied(now - std::mem::replace(&mut before, now));
-        receive(run.line, &source, &mut new.file, 0, &mut tell).await?;
+        receive(run.line, &source, &mut new.file, offset, &mut tell).await?;
+        if new.partial && identity_there(&source.file.stat().await?) != identity {
+            return Err(changed(name));
+        }
         let set = Attributes {
             permissions: Some(mode),
             times: source.attributes.times,

@@ -3,7 +3,8 @@
 use crate::failure::Failure;
 use crate::remote::error::{Error, Step};
 use crate::remote::sftp::Attributes;
-use crate::remote::sftp::place::{in_the_way, temporary};
+use crate::remote::sftp::place::{hidden, in_the_way, temporary};
+use crate::remote::sftp::resume::Identity;
 use crate::sys::{self, Open};
 use std::fs::{self, Permissions};
 use std::io;
@@ -52,26 +53,32 @@ pub(super) struct New {
     pub(super) file: fs::File,
     name: Vec<u8>,
     temporary: Option<Vec<u8>>,
+    /// It may be there in part, and stays when it is given up.
+    pub(super) partial: bool,
 }
 
 impl New {
-    /// Makes one, with the permissions of the file that it replaces, else these less the umask.
+    /// Makes one, with the permissions of the file that it replaces, else these less the umask; of a partial takes what is there.
     pub(super) fn create(
         dir: &Rc<OwnedFd>,
         name: &[u8],
         fresh: bool,
         mode: u32,
+        partial: Option<Identity>,
     ) -> Result<Self, Error> {
         let kept = if fresh { None } else { kept(dir, name)? };
-        let temporary = temporary(name)?;
         let mode = kept.unwrap_or(mode);
-        let file = sys::openat2(dir, &temporary, Open::Create(mode))
-            .map_err(failed("openat2", &temporary))?;
+        let (temporary, open) = match &partial {
+            Some(identity) => (hidden(name, identity), Open::Continue(mode)),
+            None => (temporary(name)?, Open::Create(mode)),
+        };
+        let file = sys::openat2(dir, &temporary, open).map_err(failed("openat2", &temporary))?;
         let new = Self {
             dir: Rc::clone(dir),
             file: fs::File::from(file),
             name: name.to_vec(),
             temporary: Some(temporary),
+            partial: partial.is_some(),
         };
         if let Some(kept) = kept {
             // The umask has taken from them.
@@ -97,7 +104,7 @@ impl New {
 
 impl Drop for New {
     fn drop(&mut self) {
-        if let Some(temporary) = &self.temporary {
+        if let Some(temporary) = self.temporary.as_ref().filter(|_| !self.partial) {
             // Whoever took it away already has done our work.
             let _ = sys::unlinkat(&self.dir, temporary);
         }
@@ -113,6 +120,13 @@ fn kept(dir: &OwnedFd, name: &[u8]) -> Result<Option<u32>, Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed("fstatat", name)(error)),
     }
+}
+
+/// Whether a file is there that has this size and time.
+pub(super) fn is_copy(dir: &OwnedFd, name: &[u8], of: &Attributes) -> bool {
+    let Ok(there) = sys::fstatat(dir, name, false) else { return false };
+    let modified = of.times.map(|(_, modified)| i64::from(modified));
+    there.mode & KIND == REGULAR && of.size == Some(there.size) && modified == Some(there.times.1)
 }
 
 /// Makes a link, in the place of the file or link that is there.

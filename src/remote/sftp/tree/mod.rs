@@ -22,6 +22,8 @@ use std::rc::Rc;
 const MOST: usize = 128;
 /// Directories open at a time.
 const OPEN: usize = 32;
+/// Files of which a part is worth keeping, in bytes.
+const LARGE: u64 = 4 << 20;
 /// Failures that a [`Summary`] holds; all are counted, and told.
 const KEPT: usize = 1000;
 
@@ -45,6 +47,7 @@ type Told<'a> = Box<dyn FnMut(Event<'_>) + 'a>;
 pub struct Tree<'a> {
     links: Links,
     preserve: bool,
+    resume: bool,
     sync: bool,
     depth: usize,
     entries: u64,
@@ -88,6 +91,8 @@ pub struct Summary {
     pub links: u64,
     /// Bytes of the files.
     pub bytes: u64,
+    /// Files that were there already: [`Tree::resume`].
+    pub unchanged: u64,
     /// What was left out: links, unless they are asked for, and what is neither file, directory nor link.
     pub skipped: u64,
     /// What did not work.
@@ -101,7 +106,15 @@ impl<'a> Tree<'a> {
     #[must_use]
     pub fn new() -> Self {
         let (links, told) = (Links::default(), None);
-        Self { links, preserve: false, sync: false, depth: 128, entries: 10_000_000, told }
+        Self {
+            links,
+            preserve: false,
+            resume: false,
+            sync: false,
+            depth: 128,
+            entries: 10_000_000,
+            told,
+        }
     }
 
     /// What becomes of symbolic links.
@@ -115,6 +128,14 @@ impl<'a> Tree<'a> {
     #[must_use]
     pub fn preserve(mut self, preserve: bool) -> Self {
         self.preserve = preserve;
+        self
+    }
+
+    /// Goes on where a copy was cut, which needs [`preserve`](Self::preserve) and switches it on: a file that is there with its
+    /// source's size and time is taken for its copy, and of large ones partials stay, as [`Transfer::resume`](super::Transfer::resume) has it.
+    #[must_use]
+    pub fn resume(mut self, resume: bool) -> Self {
+        self.resume = resume;
         self
     }
 
@@ -152,6 +173,7 @@ struct Run<'a> {
     line: &'a Rc<Line>,
     links: Links,
     preserve: bool,
+    resume: bool,
     sync: bool,
     depth: usize,
     most: usize,
@@ -167,7 +189,8 @@ impl<'a> Run<'a> {
         Self {
             line,
             links: how.links,
-            preserve: how.preserve,
+            preserve: how.preserve || how.resume,
+            resume: how.resume,
             sync: how.sync,
             depth: how.depth,
             // Half of what the server has room for: directories are open too, and others may share the session.

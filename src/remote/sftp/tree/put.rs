@@ -3,11 +3,12 @@
 use super::crowd::Crowd;
 use super::here::failed;
 use super::node::{Identity, Node};
-use super::{Links, OPEN, Run, Summary, Tree, attributes_of};
+use super::{LARGE, Links, OPEN, Run, Summary, Tree, attributes_of};
 use crate::remote::error::{Error, Reason, Step};
 use crate::remote::sftp::copying::{Ending, send};
 use crate::remote::sftp::files::{bytes, is_missing};
 use crate::remote::sftp::place::Place;
+use crate::remote::sftp::resume::{changed, continue_there, identity_here, is_copy};
 use crate::remote::sftp::session::Sftp;
 use crate::remote::sftp::{Attributes, FileKind, Request};
 use crate::sys::{self, Entry, Open};
@@ -15,6 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -312,13 +314,38 @@ impl Put<'_> {
         }
         let (line, run) = (self.run.line, &self.run);
         let (mode, path) = (meta.mode() & 0o777, self.there(&listing.node.below(name)));
-        let place = Place::below(line, path, listing.fresh).await?;
-        let there = place.open(Some(mode).filter(|_| run.preserve), Some(mode)).await?;
-        let set = Some(attributes_of(&meta)).filter(|_| run.preserve);
-        let ending = Ending { set, sync: run.sync, regular: true, ..Ending::default() };
-        let mut before = 0;
+        let known = if listing.fresh { None } else { line.there(&path).await? };
+        let all = attributes_of(&meta);
+        if let (true, Some(known), Some((_, modified))) = (run.resume, &known, all.times) {
+            if is_copy(known, meta.len(), modified) {
+                run.count(|summary| summary.unchanged += 1);
+                return Ok(());
+            }
+        }
+        let asked = Some(mode).filter(|_| run.preserve);
+        let mut place = Place::below(line, path, known)?;
+        let mut ending = Ending { sync: run.sync, regular: true, ..Ending::default() };
+        ending.set = Some(all).filter(|_| run.preserve);
+        let identity = Some(identity_here(&meta)).filter(|_| run.resume && meta.len() >= LARGE);
+        let there = match &identity {
+            Some(identity) => {
+                place = place.resumable(identity);
+                let (there, offset) = continue_there(&place, &file, asked, Some(mode)).await?;
+                file.seek(SeekFrom::Start(offset)).map_err(failed("lseek", name))?;
+                ending.offset = offset;
+                there
+            }
+            None => place.open(asked, Some(mode)).await?,
+        };
+        let mut before = ending.offset;
         let mut tell = |now| run.copied(now - std::mem::replace(&mut before, now));
         send(line, there, place.written(), &mut file, ending, &mut tell).await?;
+        if let Some(identity) = identity {
+            let now = file.metadata().map_err(failed("fstat", name))?;
+            if identity_here(&now) != identity {
+                return Err(changed(name));
+            }
+        }
         place.finish().await?;
         run.count(|summary| summary.files += 1);
         Ok(())
@@ -334,7 +361,8 @@ impl Put<'_> {
         if listing.fresh {
             line.do_it("symlink", &path, link(&path)).await?;
         } else {
-            let place = Place::below(line, path, false).await?;
+            let known = line.there(&path).await?;
+            let place = Place::below(line, path, known)?;
             line.do_it("symlink", place.written(), link(place.written())).await?;
             place.finish().await?;
         }
