@@ -18,6 +18,7 @@ use support::{PATIENCE, alone, pattern, scratch, skip, watchdog};
 use waitcopy::lab::sshd::{Options, Sshd};
 use waitcopy::remote::sftp::{Progress, Sftp, Transfer};
 use waitcopy::remote::{Error, Input, Reason, Session, Sink};
+use waitcopy::sys::ssh::chachapoly_packets as ssh_packets;
 
 const MIB: usize = 1 << 20;
 
@@ -54,6 +55,18 @@ fn keys_change_eighty_times_during_each_copy() {
         let said = session.exec("tee /dev/stderr").output_of(&bytes).await.unwrap();
         assert!(said.stdout == bytes && said.stderr == bytes);
         sftp.close().await.unwrap();
+    });
+}
+
+/// The cipher that libssh2 likes best is OpenSSL's, whichever of two the linker found first.
+#[test]
+fn chacha20_poly1305_is_openssls() {
+    copied(Options::default(), async |session, _, _| {
+        let before = ssh_packets();
+        let ciphers = session.about().methods.iter().filter(|m| m.starts_with("chacha20-poly1305"));
+        assert_eq!(ciphers.count(), 2, "{:?}", session.about().methods);
+        session.exec("true").output().await.unwrap();
+        assert!(ssh_packets() >= before + 4, "{}", ssh_packets());
     });
 }
 

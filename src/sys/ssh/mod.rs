@@ -5,6 +5,7 @@
 //! `LIBSSH2_ERROR_EAGAIN` is [`SshError::again`], and the same call is to be made again.
 
 mod auth;
+mod chachapoly;
 mod channel;
 mod listener;
 
@@ -12,6 +13,7 @@ pub use auth::{
     Prompt, Signing, userauth_keyboard_interactive, userauth_list, userauth_password,
     userauth_publickey, userauth_publickey_frommemory,
 };
+pub use chachapoly::chachapoly_packets;
 pub use channel::{Channel, ExitSignal, channel_open};
 pub use listener::{Listener, forward_listen};
 
