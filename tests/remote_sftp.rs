@@ -81,6 +81,10 @@ async fn whole_script(reactor: &Reactor, sftp: &Sftp, place: &Place) {
     copies(sftp, place).await;
     streams(reactor, sftp, place).await;
     places(sftp, place).await;
+    changes(sftp, place).await;
+    entries_and_pieces(sftp, place).await;
+    // The last one: from then on paths are relative to elsewhere.
+    working_directory(sftp, place).await;
 }
 
 #[test]
@@ -198,6 +202,99 @@ async fn directories(sftp: &Sftp, place: &Place) {
     sftp.rmdir(&folder).await.unwrap();
     assert!(!sftp.is_dir(&folder).await.unwrap());
     assert_eq!(reason(sftp.read_dir(&folder).await), Reason::Status(2));
+}
+
+async fn changes(sftp: &Sftp, place: &Place) {
+    let path = place.there("changed");
+    sftp.put_from(&mut &b"0123456789"[..], None, &path, Transfer::new()).await.unwrap();
+    sftp.chmod(&path, 0o604).await.unwrap();
+    sftp.utime(&path, 1_000_000, 2_000_000).await.unwrap();
+    sftp.truncate(&path, 4).await.unwrap();
+    let of = fs::metadata(&path).unwrap();
+    assert_eq!((of.mode() & 0o777, of.atime(), of.len()), (0o604, 1_000_000, 4));
+    sftp.utime(&path, 1_000_000, 2_000_000).await.unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().mtime(), 2_000_000);
+    sftp.truncate(&path, 6).await.unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"0123\0\0");
+    // To whom it belongs already: nobody but root may do more.
+    sftp.chown(&path, of.uid(), of.gid()).await.unwrap();
+    if of.uid() == 0 {
+        sftp.chown(&path, 1, 2).await.unwrap();
+        let now = fs::metadata(&path).unwrap();
+        assert_eq!((now.uid(), now.gid()), (1, 2));
+    }
+    sftp.remove(&path).await.unwrap();
+    assert_eq!(reason(sftp.chmod(&path, 0o600).await), Reason::Status(2));
+}
+
+async fn entries_and_pieces(sftp: &Sftp, place: &Place) {
+    let folder = place.there("many");
+    fs::create_dir(&folder).unwrap();
+    for n in 0..1000 {
+        fs::write(
+            folder.join(OsStr::from_bytes(&[b"\xfd", format!("{n}").as_bytes()].concat())),
+            "",
+        )
+        .unwrap();
+    }
+    let mut entries = sftp.entries(&folder).await.unwrap();
+    let mut names = Vec::new();
+    while let Some(name) = entries.next().await.unwrap() {
+        names.push(name.name);
+    }
+    assert_eq!(entries.next().await.unwrap(), None, "it stays at its end");
+    drop(entries);
+    let mut all: Vec<_> =
+        sftp.read_dir(&folder).await.unwrap().into_iter().map(|e| e.name).collect();
+    names.sort();
+    all.sort();
+    assert_eq!((names.len(), names), (1000, all));
+    // One that is given up in the middle takes nothing with it.
+    let mut entries = sftp.entries(&folder).await.unwrap();
+    entries.next().await.unwrap().unwrap();
+    drop(entries);
+    assert_eq!(reason(sftp.entries(place.there("none")).await), Reason::Status(2));
+    fs::remove_dir_all(&folder).unwrap();
+
+    let (path, bytes) = (place.there("pieces"), pattern(5_000_000, 6));
+    sftp.put_from(&mut &bytes[..], None, &path, Transfer::new()).await.unwrap();
+    let file = sftp.open_file(&path, OpenFlags::READ, None).await.unwrap();
+    let pieces = [(4_999_990, 20), (0, 1), (100, 3_000_001), (5_000_000, 9), (7, 0), (100, 50)];
+    let read = file.read_vectored(&pieces).await.unwrap();
+    assert_eq!(read.len(), pieces.len());
+    for (read, (offset, len)) in read.iter().zip(pieces) {
+        let offset = offset as usize;
+        assert!(*read == bytes[offset..(offset + len).min(bytes.len())], "{len} at {offset}");
+    }
+    file.close().await.unwrap();
+    sftp.remove(&path).await.unwrap();
+}
+
+async fn working_directory(sftp: &Sftp, place: &Place) {
+    assert_eq!(sftp.getcwd(), None);
+    let folder = place.there("working");
+    sftp.mkdir(&folder, None).await.unwrap();
+    sftp.chdir("working").await.unwrap();
+    assert_eq!(sftp.getcwd().unwrap(), folder.as_os_str().as_bytes());
+    sftp.put_from(&mut &b"in it"[..], None, "file", Transfer::new()).await.unwrap();
+    assert_eq!(fs::read(folder.join("file")).unwrap(), b"in it");
+    sftp.symlink("file", "link").await.unwrap();
+    assert_eq!(fs::read_link(folder.join("link")).unwrap(), Path::new("file"));
+    sftp.hard_link("file", "hard").await.unwrap();
+    sftp.rename("file", "../moved").await.unwrap();
+    assert_eq!(fs::read(place.there("moved")).unwrap(), b"in it");
+    let names = sftp.read_dir(".").await.unwrap();
+    assert_eq!(names.len(), 2);
+    assert_eq!(reason(sftp.chdir("hard").await), Reason::Usage);
+    assert_eq!(reason(sftp.chdir("none/none").await), Reason::Status(2));
+    assert_eq!(sftp.real_path(".").await.unwrap(), folder.as_os_str().as_bytes());
+    // Absolute paths are what they are.
+    sftp.remove(place.there("moved")).await.unwrap();
+    for name in ["hard", "link"] {
+        sftp.remove(name).await.unwrap();
+    }
+    sftp.chdir("..").await.unwrap();
+    sftp.rmdir("working").await.unwrap();
 }
 
 /// The steps are as many as there were, and lead to the end.

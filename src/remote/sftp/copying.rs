@@ -112,7 +112,7 @@ fn end<'a>(
 }
 
 /// A part of what may be under way. `None`: take what comes first. Whoever has nothing under way waits for one.
-async fn room(line: &Line, busy: bool, bytes: u32) -> Option<Share<'_>> {
+pub(super) async fn room(line: &Line, busy: bool, bytes: u32) -> Option<Share<'_>> {
     let bytes = bytes as usize;
     match line.budget.try_take(bytes) {
         None if !busy => Some(line.budget.take(bytes).await),

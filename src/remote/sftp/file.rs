@@ -33,7 +33,15 @@ impl File {
         self.handle = None;
     }
 
-    fn open_handle(&self) -> Result<&Handle, Error> {
+    pub(super) fn line(&self) -> &Rc<Line> {
+        &self.line
+    }
+
+    pub(super) fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    pub(super) fn open_handle(&self) -> Result<&Handle, Error> {
         self.handle
             .as_ref()
             .ok_or_else(|| Error::new(Step::Sftp, Reason::Usage, "the file is closed"))

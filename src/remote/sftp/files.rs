@@ -346,7 +346,7 @@ fn endless(path: &[u8]) -> Error {
 }
 
 /// An entry that can be one; `.` and `..` are none.
-fn checked(path: &[u8], name: Name) -> Result<Option<Name>, Error> {
+pub(super) fn checked(path: &[u8], name: Name) -> Result<Option<Name>, Error> {
     let bytes = name.name.as_slice();
     if bytes == b"." || bytes == b".." {
         return Ok(None);

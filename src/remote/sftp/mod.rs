@@ -3,11 +3,14 @@
 pub mod attrs;
 pub mod broken;
 mod budget;
+mod changes;
 mod copying;
+mod entries;
 mod file;
 mod files;
 mod place;
 pub mod protocol;
+mod readv;
 pub mod reply;
 pub mod request;
 mod resume;
@@ -19,6 +22,7 @@ pub mod wire;
 
 pub use attrs::{Attributes, FileKind};
 pub use broken::{Broken, Refused};
+pub use entries::Entries;
 pub use file::File;
 pub use protocol::{Protocol, Ticket};
 pub use reply::{Data, Limits, Name, Reply, Status, StatusCode, Statvfs};

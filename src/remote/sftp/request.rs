@@ -339,6 +339,54 @@ impl Request<'_> {
     }
 }
 
+impl<'a> Request<'a> {
+    /// The same with its relative paths written out from a directory on, into these buffers. What a symbolic link leads to is no
+    /// path of ours, and stays.
+    #[must_use]
+    pub fn below(self, cwd: &[u8], first: &'a mut Vec<u8>, second: &'a mut Vec<u8>) -> Self {
+        fn at<'a>(cwd: &[u8], buffer: &'a mut Vec<u8>) -> impl FnOnce(&'a [u8]) -> &'a [u8] {
+            move |path| {
+                if path.starts_with(b"/") {
+                    return path;
+                }
+                let ends = cwd.ends_with(b"/") || path.is_empty();
+                *buffer = [cwd, if ends { b"" } else { b"/" }, path].concat();
+                buffer
+            }
+        }
+        let (one, other) = (at(cwd, first), at(cwd, second));
+        match self {
+            Self::Open { path, flags, attributes } => {
+                Self::Open { path: one(path), flags, attributes }
+            }
+            Self::Setstat { path, attributes } => Self::Setstat { path: one(path), attributes },
+            Self::Mkdir { path, attributes } => Self::Mkdir { path: one(path), attributes },
+            Self::Lsetstat { path, attributes } => Self::Lsetstat { path: one(path), attributes },
+            Self::Lstat(path) => Self::Lstat(one(path)),
+            Self::Opendir(path) => Self::Opendir(one(path)),
+            Self::Remove(path) => Self::Remove(one(path)),
+            Self::Rmdir(path) => Self::Rmdir(one(path)),
+            Self::Realpath(path) => Self::Realpath(one(path)),
+            Self::Stat(path) => Self::Stat(one(path)),
+            Self::Readlink(path) => Self::Readlink(one(path)),
+            Self::Statvfs(path) => Self::Statvfs(one(path)),
+            Self::Rename { from, to } => Self::Rename { from: one(from), to: other(to) },
+            Self::PosixRename { from, to } => Self::PosixRename { from: one(from), to: other(to) },
+            Self::Hardlink { file, link } => Self::Hardlink { file: one(file), link: other(link) },
+            Self::Symlink { link, target } => Self::Symlink { link: one(link), target },
+            Self::Close(_)
+            | Self::Read { .. }
+            | Self::Write { .. }
+            | Self::Fstat(_)
+            | Self::Fsetstat { .. }
+            | Self::Readdir(_)
+            | Self::Fsync(_)
+            | Self::Fstatvfs(_)
+            | Self::Limits => self,
+        }
+    }
+}
+
 /// A path as the server will see it: OpenSSH's server ends the whole session over a NUL in one.
 fn whole(path: &[u8]) -> Result<&[u8], Refused> {
     if path.contains(&0) { Err(Refused::Nul) } else { Ok(path) }

@@ -43,6 +43,8 @@ pub(super) struct Line {
     waiting: RefCell<Vec<Waker>>,
     /// Who waits for which reply: of many files under way only those are woken that can go on.
     awaiting: RefCell<HashMap<Ticket, Waker>>,
+    /// Where relative paths begin, if not in the login's directory.
+    pub(super) cwd: RefCell<Option<Vec<u8>>>,
     /// A buffer that nobody reads into just now: one serves all the files that lie on a disk.
     buffer: RefCell<Vec<u8>>,
     /// Bytes of files under way, of all transfers together.
@@ -78,6 +80,7 @@ impl Sftp {
             protocol: RefCell::new(Protocol::new()),
             waiting: RefCell::default(),
             awaiting: RefCell::default(),
+            cwd: RefCell::default(),
             buffer: RefCell::default(),
             budget: Budget::default(),
             sender: RefCell::default(),
@@ -235,8 +238,13 @@ impl Line {
         if let Some(error) = &*self.ended.borrow() {
             return Err(error.clone());
         }
-        let ticket =
-            self.protocol.borrow_mut().send(request).map_err(|refused| refused_by(&refused))?;
+        let (cwd, mut first, mut second) = (self.cwd.borrow(), Vec::new(), Vec::new());
+        let request = match &*cwd {
+            Some(cwd) => request.below(cwd, &mut first, &mut second),
+            None => request,
+        };
+        let sent = self.protocol.borrow_mut().send(request);
+        let ticket = sent.map_err(|refused| refused_by(&refused))?;
         if let Some(waker) = self.sender.take() {
             waker.wake();
         }
