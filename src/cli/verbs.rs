@@ -29,6 +29,10 @@ const CONNECTION: &[Flag] = &[
 const TOLD: &[Flag] =
     &[switch("phases", "where the time went: the steps to the session, then wait and copy"), JSON];
 
+/// For what runs there.
+const ENV: Flag =
+    option("env", "NAME=VALUE", "set a variable there, if the server allows it; may be repeated");
+
 /// How a file is copied.
 const COPY: &[Flag] = &[
     switch("sync", "on the receiving side's disk before the file gets its name"),
@@ -71,18 +75,14 @@ const fn verb(
 }
 
 /// Every verb of `remote`.
-pub(super) static VERBS: [Command; 13] = [
+pub(super) static VERBS: [Command; 14] = [
     verb(
         "remote exec",
         "[OPTIONS] HOST -- CMD...",
         "run a command there",
         &[
             &[
-                option(
-                    "env",
-                    "NAME=VALUE",
-                    "set a variable there, if the server allows it; may be repeated",
-                ),
+                ENV,
                 switch("pty", "give it a terminal; its error output then comes with the output"),
                 switch("no-input", "give it no input; else ours is passed on"),
             ],
@@ -92,6 +92,21 @@ pub(super) static VERBS: [Command; 13] = [
         "The words of CMD are joined by blanks and read by the user's shell there, as ssh(1) does it.\n\
          Its exit status is ours; 128 and the signal's number when a signal ended it; 255 is the connection's failure,\n\
          or that the server told neither.",
+    ),
+    verb(
+        "remote shell",
+        "[OPTIONS] HOST",
+        "a terminal there on the terminal here",
+        &[
+            &[
+                ENV,
+                switch("no-escape", "a tilde at the beginning of a line is a tilde like any other"),
+            ],
+            CONNECTION,
+            TOLD,
+        ],
+        "At the beginning of a line: ~. leaves, whatever the other side does; ~^Z stops; ~~ is a tilde; ~? shows this.\n\
+         The shell's exit status is ours; 255 is the connection's failure, or that it was left.",
     ),
     verb(
         "remote put",

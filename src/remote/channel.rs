@@ -149,9 +149,22 @@ impl Channel {
     }
 
     /// Asks for a terminal.
-    pub(super) async fn request_pty(&self, term: &str, size: (u16, u16)) -> Result<(), Error> {
+    pub(super) async fn request_pty(
+        &self,
+        term: &str,
+        (columns, rows): (u16, u16),
+        modes: &[u8],
+    ) -> Result<(), Error> {
         self.drive(Way::Receive, Step::Channel, "pty-req", |channel| {
-            channel.request_pty(term, size.0, size.1)
+            channel.request_pty(term, columns, rows, modes)
+        })
+        .await
+    }
+
+    /// Tells that the terminal has another size.
+    pub(super) async fn resize(&self, (columns, rows): (u16, u16)) -> Result<(), Error> {
+        self.drive(Way::Send, Step::Command, "window-change", |channel| {
+            channel.request_pty_size(columns, rows)
         })
         .await
     }

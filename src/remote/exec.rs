@@ -1,9 +1,10 @@
-//! Commands: input, output and error output pumped together, so that no amount of any of them holds up the others.
+//! Commands and shells: input, output and error output pumped together, so that no amount of any of them holds up the others.
 
 use super::channel::{Channel, Exit, Stream};
 use super::error::{Error, Reason, Step};
 use super::session::Session;
 use super::stream::{Input, Sink};
+use super::window::Window;
 use crate::reactor::{self, Deadline};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -35,21 +36,32 @@ pub struct Ended {
     pub refused: Vec<String>,
 }
 
-/// A command to run: [`Session::exec`].
+/// A command to run: [`Session::exec`]; the user's shell: [`Session::shell`].
 #[must_use = "a command runs when its output is asked for"]
 pub struct Exec<'a> {
     session: &'a Session,
-    command: Vec<u8>,
+    /// `None`: the user's shell itself.
+    command: Option<Vec<u8>>,
     environment: Vec<(String, Vec<u8>)>,
     terminal: Option<(String, (u16, u16))>,
+    modes: Vec<u8>,
+    window: Option<Window>,
     total: Option<Duration>,
     idle: Option<Duration>,
 }
 
 impl<'a> Exec<'a> {
-    pub(super) fn new(session: &'a Session, command: Vec<u8>) -> Self {
-        let (environment, terminal) = (Vec::new(), None);
-        Self { session, command, environment, terminal, total: None, idle: None }
+    pub(super) fn new(session: &'a Session, command: Option<Vec<u8>>) -> Self {
+        Self {
+            session,
+            command,
+            environment: Vec::new(),
+            terminal: None,
+            modes: Vec::new(),
+            window: None,
+            total: None,
+            idle: None,
+        }
     }
 
     /// Sets a variable there, if the server allows it; refusals are reported at the end.
@@ -61,6 +73,18 @@ impl<'a> Exec<'a> {
     /// Gives it a terminal of that many columns and rows. Its error output then comes with the output.
     pub fn pty(mut self, term: impl Into<String>, columns: u16, rows: u16) -> Self {
         self.terminal = Some((term.into(), (columns, rows)));
+        self
+    }
+
+    /// Gives that terminal these modes, written as RFC 4254 section 8 has it; else it has the server's own.
+    pub fn modes(mut self, modes: Vec<u8>) -> Self {
+        self.modes = modes;
+        self
+    }
+
+    /// Tells it of each new size of a terminal here.
+    pub fn window(mut self, window: &Window) -> Self {
+        self.window = Some(window.clone());
         self
     }
 
@@ -122,8 +146,12 @@ impl<'a> Exec<'a> {
         let exit = {
             let mut give = pin!(give(&channel, input));
             let mut taken = pin!(taken(&channel, stdout, stderr));
+            let mut sized = pin!(sized(&channel, self.window.as_ref()));
             let (mut given, mut exit) = (false, None);
             poll_fn(|cx| {
+                if let Poll::Ready(error) = sized.as_mut().poll(cx) {
+                    return Poll::Ready(Err(error));
+                }
                 if !given {
                     match give.as_mut().poll(cx) {
                         Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -138,7 +166,8 @@ impl<'a> Exec<'a> {
                     }
                 }
                 // Nobody reads the rest of the input; only a packet that is half on its way must go out.
-                match exit.take_if(|_| given || !channel.mid_packet(cx)) {
+                let quiet = given && self.window.is_none();
+                match exit.take_if(|_| quiet || !channel.mid_packet(cx)) {
                     Some(exit) => Poll::Ready(Ok(exit)),
                     None => Poll::Pending,
                 }
@@ -152,7 +181,7 @@ impl<'a> Exec<'a> {
     async fn started(&self) -> Result<(Channel, Vec<String>), Error> {
         let channel = Channel::open(&self.session.transport).await?;
         if let Some((term, size)) = &self.terminal {
-            channel.request_pty(term, *size).await?;
+            channel.request_pty(term, *size, &self.modes).await?;
         }
         let mut refused = Vec::new();
         for (name, value) in &self.environment {
@@ -160,8 +189,24 @@ impl<'a> Exec<'a> {
                 refused.push(name.clone());
             }
         }
-        channel.start("exec", Some(&self.command)).await?;
+        match &self.command {
+            Some(command) => channel.start("exec", Some(command)).await?,
+            None => channel.start("shell", None).await?,
+        }
         Ok((channel, refused))
+    }
+}
+
+/// Passes the sizes of a window on, up to a failure.
+async fn sized(channel: &Channel, window: Option<&Window>) -> Error {
+    let Some(window) = window else { return std::future::pending().await };
+    loop {
+        if let Err(error) = channel.resize(window.changed().await).await {
+            // A channel that is closed has no size: its end tells the rest.
+            if error.reason() != Reason::Protocol {
+                return error;
+            }
+        }
     }
 }
 

@@ -36,7 +36,7 @@
 //! - `client.rs` from a name to a session, `connect.rs` its first steps, `verify.rs` the check of the host's key
 //!   ([`known_hosts`], [`host_key`]), `auth.rs` the login ([`key_file`], [`agent`], [`secret`], `credentials.rs`).
 //! - [`target`] what a person types, [`config`] what OpenSSH's configuration says of it.
-//! - `transport.rs` the one owner of libssh2's session; `channel.rs` channels; `exec.rs` commands; `stream.rs` where bytes come from
+//! - `transport.rs` the one owner of libssh2's session; `channel.rs` channels; `exec.rs` commands and shells, `window.rs` their terminal's size; `stream.rs` where bytes come from
 //!   and go to; [`sftp`] files.
 //! - `route.rs` the way to a host, through others or over a command; `tunnel.rs` a channel joined to a socket; [`forward`] ports
 //!   here and there whose connections go through a session.
@@ -77,6 +77,7 @@ pub mod target;
 mod transport;
 mod tunnel;
 mod verify;
+mod window;
 mod wire;
 
 pub use channel::{Channel, Exit, Stream};
@@ -87,3 +88,4 @@ pub use exec::{Ended, Exec, Output};
 pub use session::{About, Session, Steps};
 pub use stream::{Descriptor, Input, Sink};
 pub use verify::Policy;
+pub use window::Window;

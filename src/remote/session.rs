@@ -73,7 +73,13 @@ impl Session {
 
     /// A command to run there: the server hands it to the user's shell.
     pub fn exec(&self, command: impl Into<Vec<u8>>) -> Exec<'_> {
-        Exec::new(self, command.into())
+        Exec::new(self, Some(command.into()))
+    }
+
+    /// The user's shell there, paramiko's `invoke_shell`. With [`Exec::pty`] it is an interactive one; without, it reads commands from
+    /// its input.
+    pub fn shell(&self) -> Exec<'_> {
+        Exec::new(self, None)
     }
 
     /// Starts SFTP, on a channel of its own.

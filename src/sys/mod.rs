@@ -78,8 +78,9 @@ pub use sigio::{
     tgkill,
 };
 pub use signal::{
-    Mask, SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGSTOP, SIGTERM, SIGUSR1, Signal,
-    block_signals, exit_at_once, ignore_signal, on_signal, raise, restore_signals, setitimer,
+    Mask, SIGABRT, SIGALRM, SIGBUS, SIGCONT, SIGFPE, SIGHUP, SIGILL, SIGINT, SIGKILL, SIGQUIT,
+    SIGSEGV, SIGSTOP, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH, Signal, block_signals,
+    default_signal, exit_at_once, ignore_signal, on_signal, raise, restore_signals, setitimer,
     signal_number,
 };
 pub use socket::{
@@ -91,6 +92,8 @@ pub use sockopt::{
     set_receive_buffer, set_receive_timeout, set_reuse_address, set_reuse_port, set_send_buffer,
     set_send_timeout, set_timestamps, socket_memory, take_error,
 };
+#[cfg(feature = "remote")]
+pub use termios::tcsetattr_now;
 pub use termios::{Termios, tcgetattr, tcsetattr, window_size};
 pub use timerfd::{timerfd_create, timerfd_settime};
 pub use uring::{Completion, Rest, Sent, Taken, Uring, Wait};

@@ -23,6 +23,24 @@ pub const SIGSTOP: Signal = libc::SIGSTOP;
 pub const SIGCONT: Signal = libc::SIGCONT;
 /// For the user; here it only interrupts.
 pub const SIGUSR1: Signal = libc::SIGUSR1;
+/// For the user.
+pub const SIGUSR2: Signal = libc::SIGUSR2;
+/// Quit from the keyboard.
+pub const SIGQUIT: Signal = libc::SIGQUIT;
+/// Stop from the keyboard.
+pub const SIGTSTP: Signal = libc::SIGTSTP;
+/// The terminal has another size.
+pub const SIGWINCH: Signal = libc::SIGWINCH;
+/// abort(3).
+pub const SIGABRT: Signal = libc::SIGABRT;
+/// A bad address.
+pub const SIGSEGV: Signal = libc::SIGSEGV;
+/// A bad access.
+pub const SIGBUS: Signal = libc::SIGBUS;
+/// A bad instruction.
+pub const SIGILL: Signal = libc::SIGILL;
+/// Bad arithmetic.
+pub const SIGFPE: Signal = libc::SIGFPE;
 
 /// The number of a signal that a remote command may end by (RFC 4254 section 6.10), by its name without `SIG`.
 #[must_use]
@@ -53,7 +71,7 @@ static HANDLERS: [AtomicPtr<()>; SIGNALS] = [const { AtomicPtr::new(ptr::null_mu
 /// Has `handler` run at each `signal`. Interrupted calls return `EINTR` (no `SA_RESTART`).
 ///
 /// The handler may make only async-signal-safe calls, which no type can check: this program's handlers are
-/// in `cli/serve.rs`, `cli/load.rs` and `cli/remote/interrupt.rs`. This module keeps `errno` around it.
+/// in `cli/serve.rs`, `cli/load.rs`, `cli/remote/interrupt.rs` and `cli/remote/terminal.rs`. This module keeps `errno` around it.
 ///
 /// # Errors
 /// `EINVAL` for a signal that cannot be caught.
@@ -187,6 +205,14 @@ impl std::fmt::Debug for Mask {
 /// `EINVAL` for a signal that cannot be ignored.
 pub fn ignore_signal(signal: Signal) -> io::Result<()> {
     disposition(signal, libc::SIG_IGN)
+}
+
+/// Has a signal do what it does by itself (sigaction(2), `SIG_DFL`). Async-signal-safe.
+///
+/// # Errors
+/// `EINVAL` for a signal that cannot be caught.
+pub fn default_signal(signal: Signal) -> io::Result<()> {
+    disposition(signal, libc::SIG_DFL)
 }
 
 /// Ends the process now, without any clean-up, from wherever it is. Async-signal-safe.

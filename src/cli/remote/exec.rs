@@ -1,11 +1,12 @@
 //! `remote exec`: a command there, its three streams joined to ours.
 
 use super::show::json;
-use super::{Done, Trouble};
+use super::terminal::{self, Raw};
+use super::{Done, First, Trouble, first};
 use crate::cli::Exit;
 use crate::cli::flags::Parsed;
 use crate::json::Value;
-use crate::remote::{self, Descriptor, Ended, Input, Session};
+use crate::remote::{self, Descriptor, Ended, Input, Session, Window};
 use crate::sys;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -41,17 +42,9 @@ impl Plan {
             return Err(Exit::usage("remote exec: which command? exec HOST -- CMD..."));
         }
         let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
-        let variable = |text: &str| {
-            let (name, value) = text.split_once('=').filter(|(name, _)| !name.is_empty())?;
-            Some((name.to_owned(), value.to_owned()))
-        };
-        let environment = parsed.values("env").map(|text| {
-            variable(text)
-                .ok_or_else(|| Exit::usage(format!("--env {text}: NAME=VALUE is expected")))
-        });
         Ok(Self {
             command: words.join(&b' '),
-            environment: environment.collect::<Result<_, _>>()?,
+            environment: variables(parsed)?,
             pty: parsed.has("pty"),
             input: !parsed.has("no-input"),
             json: parsed.has("json"),
@@ -63,11 +56,24 @@ impl Plan {
         for (name, value) in &self.environment {
             exec = exec.env(name, value.as_bytes());
         }
-        if self.pty {
-            let (columns, rows) = sys::window_size(io::stdin()).unwrap_or((80, 24));
-            exec = exec.pty(std::env::var("TERM").unwrap_or_else(|_| "dumb".into()), columns, rows);
-        }
         let reactor = ssh.reactor();
+        // A terminal there is ours here, if we have one and its keys are to go there.
+        let mut raw = None;
+        if self.pty {
+            let like = terminal::like_ours().filter(|_| self.input && !self.json);
+            exec = match like {
+                Some(like) => {
+                    let (columns, rows) = like.window.size();
+                    raw = Some((Raw::new(reactor)?, like.window.clone()));
+                    exec.pty(like.term, columns, rows).modes(like.modes).window(&like.window)
+                }
+                None => {
+                    let (columns, rows) = sys::window_size(io::stdin()).unwrap_or((80, 24));
+                    let term = std::env::var("TERM").unwrap_or_else(|_| "dumb".into());
+                    exec.pty(term, columns, rows)
+                }
+            };
+        }
         let mut input = if self.input {
             Stdin::Ours(Descriptor::new(reactor, io::stdin()).map_err(Exit::from)?)
         } else {
@@ -79,13 +85,37 @@ impl Plan {
         } else {
             let mut out = Descriptor::new(reactor, io::stdout()).map_err(Exit::from)?;
             let mut err = Descriptor::new(reactor, io::stderr()).map_err(Exit::from)?;
-            exec.run(&mut input, &mut out, &mut err).await?
+            let running = exec.run(&mut input, &mut out, &mut err);
+            followed(running, raw.as_ref()).await?
         };
+        // Before anything is said.
+        drop(raw);
         Ok(told(&ended, &stdout, &stderr))
     }
 }
 
-fn told(Ended { exit, refused }: &Ended, stdout: &[u8], stderr: &[u8]) -> Done {
+/// What runs, with the terminal's size followed meanwhile.
+async fn followed<T>(running: impl Future<Output = T>, raw: Option<&(Raw, Window)>) -> T {
+    let Some((raw, window)) = raw else { return running.await };
+    match first(running, raw.follow(window)).await {
+        First::Left(done) => done,
+        First::Right(()) => unreachable!("sizes are followed for ever"),
+    }
+}
+
+/// The variables to set there.
+pub(super) fn variables(parsed: &Parsed) -> Result<Vec<(String, String)>, Exit> {
+    let variable = |text: &str| {
+        let (name, value) = text.split_once('=').filter(|(name, _)| !name.is_empty())?;
+        Some((name.to_owned(), value.to_owned()))
+    };
+    let all = parsed.values("env").map(|text| {
+        variable(text).ok_or_else(|| Exit::usage(format!("--env {text}: NAME=VALUE is expected")))
+    });
+    all.collect()
+}
+
+pub(super) fn told(Ended { exit, refused }: &Ended, stdout: &[u8], stderr: &[u8]) -> Done {
     for name in refused {
         super::warn(&format!(
             "the server did not take the variable {name} (AcceptEnv of sshd_config(5))"

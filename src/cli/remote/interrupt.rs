@@ -1,6 +1,7 @@
 //! Signals that ask the program to end: the first one breaks off what is under way, so that no temporary file stays
 //! behind; the second one ends at once.
 
+use super::terminal;
 use crate::failure::{During, Failure};
 use crate::reactor::{Handle, Interest, Source};
 use crate::sys::{self, PollFd, Signal};
@@ -14,8 +15,9 @@ static EVENT: OnceLock<OwnedFd> = OnceLock::new();
 /// The signal that came; 0: none.
 static CAME: AtomicI32 = AtomicI32::new(0);
 
-fn on_signal(signal: Signal) {
+pub(super) fn on_signal(signal: Signal) {
     if CAME.swap(signal, Ordering::SeqCst) != 0 {
+        terminal::restore();
         sys::exit_at_once(128 + signal);
     }
     if let Some(event) = EVENT.get() {

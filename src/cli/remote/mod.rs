@@ -15,7 +15,9 @@ mod login;
 mod person;
 mod phases;
 mod progress;
+mod shell;
 mod show;
+mod terminal;
 mod tree;
 
 use super::flags::{Command, Parsed};
@@ -56,6 +58,10 @@ pub(super) fn run(command: &Command, parsed: &Parsed) -> Result<(), Exit> {
         }
         "put" | "get" => {
             let plan = copy::Plan::of(verb, parsed)?;
+            job(parsed)?.run(async |ssh| plan.run(ssh).await)
+        }
+        "shell" => {
+            let plan = shell::Plan::of(parsed)?;
             job(parsed)?.run(async |ssh| plan.run(ssh).await)
         }
         "forward" => {

@@ -110,21 +110,29 @@ impl Channel {
         .map(drop)
     }
 
-    /// Asks for a terminal of that many columns and rows.
+    /// Asks for a terminal of that many columns and rows, in the modes that are written as RFC 4254 section 8 has it, or none.
     ///
     /// # Errors
     /// [`SshError::again`]; `LIBSSH2_ERROR_CHANNEL_REQUEST_DENIED` when the server refuses.
-    pub fn request_pty(&self, term: &str, columns: u16, rows: u16) -> Result<(), SshError> {
+    pub fn request_pty(
+        &self,
+        term: &str,
+        columns: u16,
+        rows: u16,
+        modes: &[u8],
+    ) -> Result<(), SshError> {
         let (term, len) = (term.as_ptr().cast(), term.len() as c_uint);
+        let (text, modes_len) = (modes.as_ptr().cast(), modes.len() as c_uint);
+        let modes = if modes.is_empty() { null() } else { text };
         self.call(|channel| {
-            // SAFETY: libssh2 reads the terminal's name by its length; there are no modes.
+            // SAFETY: libssh2 reads the terminal's name and the modes by their lengths, during the call only.
             unsafe {
                 raw::libssh2_channel_request_pty_ex(
                     channel,
                     term,
                     len,
-                    null(),
-                    0,
+                    modes,
+                    modes_len,
                     columns.into(),
                     rows.into(),
                     0,

@@ -1,0 +1,161 @@
+//! Our terminal while a remote one is shown on it: raw, and whatever happens put back as it was.
+//!
+//! Whatever happens is: the end, a failure, a panic (the guard's drop); a signal that asks us to end, which breaks off what is under way
+//! and so comes to the drop as well; a second one, or one that kills, which does it in its handler; and a stop, which lends the terminal to
+//! the shell here until we go on. SIGKILL and SIGSTOP ask nobody.
+
+use super::interrupt;
+use crate::cli::Exit;
+use crate::failure::During;
+use crate::reactor::{Handle, Interest, Source};
+use crate::remote::Window;
+use crate::sys::{self, Signal, Termios};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The terminal, and both of its states.
+struct Modes {
+    terminal: OwnedFd,
+    before: Termios,
+    raw: Termios,
+    /// Readable once its size may have changed.
+    resized: OwnedFd,
+}
+
+static MODES: OnceLock<Modes> = OnceLock::new();
+/// It is raw now, or should be as soon as we go on.
+static RAW: AtomicBool = AtomicBool::new(false);
+
+/// Ask to end: what is under way is broken off, as by the three that every verb has.
+const ENDING: [Signal; 4] = [sys::SIGQUIT, sys::SIGALRM, sys::SIGUSR1, sys::SIGUSR2];
+/// Kill: nothing can be broken off any more.
+const KILLING: [Signal; 5] = [sys::SIGSEGV, sys::SIGBUS, sys::SIGILL, sys::SIGFPE, sys::SIGABRT];
+
+/// The terminal is raw as long as this lives.
+pub(super) struct Raw {
+    resized: Source<Resized>,
+}
+
+/// The event counter that the handlers write to.
+struct Resized(&'static OwnedFd);
+
+impl AsFd for Resized {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// How our terminal is, for one there that is to be like it.
+pub(super) struct Like {
+    pub(super) term: String,
+    pub(super) window: Window,
+    /// Its modes as SSH writes them (RFC 4254 section 8).
+    pub(super) modes: Vec<u8>,
+}
+
+/// Our terminal as it is; `None`: standard input is none.
+pub(super) fn like_ours() -> Option<Like> {
+    let modes = sys::tcgetattr(io::stdin()).ok()?.ssh_modes();
+    let (columns, rows) = size();
+    let term = std::env::var("TERM").unwrap_or_else(|_| "dumb".into());
+    Some(Like { term, window: Window::new(columns, rows), modes })
+}
+
+/// Columns and rows; a terminal that does not know has the size of the oldest.
+fn size() -> (u16, u16) {
+    match sys::window_size(io::stdin()) {
+        Ok((columns, rows)) if columns > 0 && rows > 0 => (columns, rows),
+        _ => (80, 24),
+    }
+}
+
+impl Raw {
+    /// Makes standard input raw.
+    pub(super) fn new(reactor: &Handle) -> Result<Self, Exit> {
+        let before = sys::tcgetattr(io::stdin()).during("tcgetattr", "standard input")?;
+        let made = Modes {
+            terminal: sys::fcntl_dupfd(0).during("fcntl", "standard input")?,
+            before,
+            raw: before.raw(),
+            resized: sys::eventfd().during("eventfd", "")?,
+        };
+        let modes = MODES.get_or_init(|| made);
+        for (signals, handler) in [
+            (&ENDING[..], interrupt::on_signal as fn(Signal)),
+            (&KILLING, on_killing),
+            (&[sys::SIGTSTP], on_stop),
+            (&[sys::SIGCONT], on_continue),
+            (&[sys::SIGWINCH], on_resize),
+        ] {
+            for &signal in signals {
+                sys::on_signal(signal, handler).during("sigaction", signal)?;
+            }
+        }
+        let resized = Source::new(reactor, Resized(&modes.resized)).map_err(Exit::from)?;
+        RAW.store(true, Ordering::SeqCst);
+        let raw = Self { resized };
+        sys::tcsetattr_now(&modes.terminal, &modes.raw).during("tcsetattr", "standard input")?;
+        Ok(raw)
+    }
+
+    /// Passes each change of size on, for ever.
+    pub(super) async fn follow(&self, window: &Window) {
+        loop {
+            self.resized.ready(Interest::Read).await;
+            // EAGAIN: heard already.
+            let _ = sys::eventfd_read(self.resized.get_ref());
+            let (columns, rows) = size();
+            window.resize(columns, rows);
+        }
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        restore();
+        RAW.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Puts the terminal back, if it is raw. Async-signal-safe, as tcsetattr(3) is.
+pub(super) fn restore() {
+    if let Some(modes) = MODES.get().filter(|_| RAW.load(Ordering::SeqCst)) {
+        // EIO: the terminal is gone, and its modes with it.
+        let _ = sys::tcsetattr_now(&modes.terminal, &modes.before);
+    }
+}
+
+/// Stops us as ^Z does: here and now, with the terminal as it was.
+pub(super) fn suspend() {
+    // It has a handler, so that it cannot fail.
+    let _ = sys::raise(sys::SIGTSTP);
+}
+
+fn on_killing(signal: Signal) {
+    restore();
+    // Whatever it kills by, it kills by again, and now for good.
+    let _ = sys::default_signal(signal);
+    let _ = sys::raise(signal);
+}
+
+fn on_stop(_: Signal) {
+    restore();
+    let _ = sys::raise(sys::SIGSTOP);
+    // We go on: SIGCONT has a handler of its own.
+}
+
+fn on_continue(signal: Signal) {
+    if let Some(modes) = MODES.get().filter(|_| RAW.load(Ordering::SeqCst)) {
+        let _ = sys::tcsetattr_now(&modes.terminal, &modes.raw);
+    }
+    on_resize(signal);
+}
+
+fn on_resize(_: Signal) {
+    if let Some(modes) = MODES.get() {
+        // EAGAIN: it is readable already.
+        let _ = sys::eventfd_write(&modes.resized);
+    }
+}

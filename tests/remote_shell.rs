@@ -1,0 +1,296 @@
+//! `waitcopy remote shell` on a real terminal: tmux has its screen, we type and look.
+#![cfg(feature = "remote")]
+
+#[path = "support/remote_cli.rs"]
+mod remote_cli;
+#[path = "support/ssh.rs"]
+mod ssh;
+mod support;
+
+use remote_cli::{Remote, said};
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use support::{PATIENCE, skip, until, watchdog};
+use waitcopy::lab::sshd::Options;
+use waitcopy::sys;
+
+/// A shell of ours on a terminal of its own, up to its drop.
+struct Screen {
+    socket: PathBuf,
+    remote: Remote,
+}
+
+impl Screen {
+    fn start(remote: Remote) -> Self {
+        let screen = Self { socket: remote.here("tmux"), remote };
+        let rc = screen.remote.here("rc");
+        fs::write(&rc, "PS1='here> '\n").unwrap();
+        let mut start = screen.tmux(&["new-session", "-d", "-x", "90", "-y", "25"]);
+        // Nothing of whoever runs the tests; with job control.
+        start.arg(format!("env -i TERM=screen PATH=\"$PATH\" ENV={} sh -i", rc.display()));
+        let output = start.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        screen.shows("here> ");
+        screen
+    }
+
+    fn tmux(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("tmux");
+        command.env("LC_ALL", "C.UTF-8").env_remove("TMUX");
+        command.arg("-S").arg(&self.socket).args(["-f", "/dev/null"]).args(words);
+        command
+    }
+
+    fn do_tmux(&self, words: &[&str]) -> String {
+        let output = self.tmux(words).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Types a text as it is.
+    fn keys(&self, text: &str) {
+        self.do_tmux(&["send-keys", "-l", "--", text]);
+    }
+
+    /// Types a line.
+    fn line(&self, text: &str) {
+        self.keys(text);
+        self.do_tmux(&["send-keys", "Enter"]);
+    }
+
+    fn text(&self) -> String {
+        self.do_tmux(&["capture-pane", "-p", "-J", "-S", "-"])
+    }
+
+    /// Waits until a text is on the screen.
+    fn shows(&self, text: &str) {
+        let seen = std::cell::RefCell::new(String::new());
+        let last = || seen.borrow().clone();
+        let shown = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            until(text, || {
+                seen.replace(self.text());
+                seen.borrow().contains(text)
+            });
+        }));
+        assert!(shown.is_ok(), "'{text}' is not shown:\n{}", last());
+    }
+
+    /// Clears what has been shown.
+    fn clear(&self) {
+        self.do_tmux(&["send-keys", "-R"]);
+        self.do_tmux(&["clear-history"]);
+    }
+
+    /// The terminal's modes, as our shell here sees them.
+    fn modes(&self, name: &str) -> String {
+        let file = self.remote.here(name);
+        self.line(&format!("stty -a >{0}.new; mv {0}.new {0}", file.display()));
+        until("modes", || file.exists());
+        let modes = fs::read_to_string(&file).unwrap();
+        fs::remove_file(&file).unwrap();
+        // Its size is no mode.
+        modes
+            .split_once(';')
+            .unwrap()
+            .1
+            .split_once(';')
+            .unwrap()
+            .1
+            .split_once(';')
+            .unwrap()
+            .1
+            .to_owned()
+    }
+
+    /// Starts the shell there and waits until it answers; the process here.
+    fn enter(&self, flags: &[&str]) -> u32 {
+        let (program, pid) = (self.remote.verb("shell", flags), self.remote.here("pid"));
+        let words: Vec<_> =
+            std::iter::once(program.get_program()).chain(program.get_args()).collect();
+        let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+        let script = self.remote.here("enter");
+        let text = format!("echo $$ >{}\nexec {}\n", pid.display(), words.join(" "));
+        fs::write(&script, text).unwrap();
+        // In two pieces, so that what is typed is not what is waited for.
+        self.line(&format!("sh {}; echo 'end''ed='$?", script.display()));
+        until("it is started", || fs::read_to_string(&pid).is_ok_and(|pid| pid.ends_with('\n')));
+        self.there("arrived");
+        let number = fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
+        fs::remove_file(&pid).unwrap();
+        number
+    }
+
+    /// Has the shell there say something.
+    fn there(&self, word: &str) {
+        let (one, two) = word.split_at(2);
+        self.line(&format!("echo '{one}''{two}'"));
+        self.shows(word);
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let _ = self.tmux(&["kill-server"]).output();
+    }
+}
+
+fn on_a_screen(test: impl FnOnce(&Screen) + Send + 'static) {
+    watchdog(PATIENCE * 3, || {
+        if Command::new("tmux").arg("-V").output().is_err() {
+            return skip("tmux is missing");
+        }
+        let Some(remote) = Remote::start(Options::default()) else { return };
+        test(&Screen::start(remote));
+    });
+}
+
+#[test]
+fn a_terminal_there_on_the_terminal_here() {
+    on_a_screen(|screen| {
+        let before = screen.modes("before");
+        screen.enter(&["--env", "WAITCOPY_X=passed"]);
+        screen.line("test -t 0 && echo \"i\"t is \"$(stty size)\" $TERM $WAITCOPY_X");
+        screen.shows("it is 25 90 screen passed");
+        // Its size follows ours.
+        screen.do_tmux(&["resize-window", "-x", "101", "-y", "31"]);
+        until("the size is known there", || {
+            screen.line("echo \"siz\"e $(stty size)");
+            screen.text().contains("size 31 101")
+        });
+        // Keys are the other side's: ^C ends what runs there, and ^Z stops it.
+        screen.line("echo beg''un; sleep 600");
+        screen.shows("begun");
+        screen.keys("\u{3}");
+        screen.there("interrupted");
+        screen.line("echo beg''un-2; cat");
+        screen.shows("begun-2");
+        screen.keys("\u{4}");
+        screen.there("end-of-file");
+        // What is typed ahead is not lost, a tilde in a line is one, and so are two at its beginning.
+        screen.line("echo a~''b");
+        screen.shows("a~b");
+        screen.line("~~/x || echo 'no''ne'");
+        screen.shows("none");
+        screen.line("exit 7");
+        screen.shows("ended=7");
+        assert_eq!(screen.modes("after"), before);
+    });
+}
+
+#[test]
+fn a_tilde_and_a_dot_leave_whatever_the_other_side_does() {
+    on_a_screen(|screen| {
+        let before = screen.modes("before");
+        screen.enter(&[]);
+        screen.keys("~?");
+        screen.shows("leave, whatever the other side does");
+        screen.keys("~.");
+        screen.shows("ended=255");
+        screen.shows("left 127.0.0.1 by ~.");
+        assert_eq!(screen.modes("after"), before);
+        // A server that hangs.
+        screen.clear();
+        screen.enter(&[]);
+        let sessions = screen.remote.sshd.sessions();
+        sessions.iter().for_each(|session| session.stop());
+        screen.line("hello?");
+        screen.keys("~.");
+        screen.shows("ended=255");
+        sessions.iter().for_each(|session| session.resume());
+        assert_eq!(screen.modes("after"), before);
+        // One that is gone ends it by itself.
+        screen.clear();
+        screen.enter(&[]);
+        screen.remote.sshd.kill_sessions();
+        screen.shows("ended=255");
+        assert_eq!(screen.modes("after"), before);
+        // Without escapes a tilde is a tilde.
+        screen.clear();
+        screen.enter(&["--no-escape"]);
+        screen.line("~. || echo 'no such ''file'");
+        screen.shows("no such file");
+        screen.line("exit");
+        screen.shows("ended=");
+    });
+}
+
+#[test]
+fn the_terminal_is_put_back_whichever_signal_ends_it() {
+    on_a_screen(|screen| {
+        let before = screen.modes("before");
+        let signals = ["HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "ALRM", "ABRT", "SEGV"];
+        for name in signals {
+            screen.clear();
+            let pid = screen.enter(&[]);
+            let number = sys::signal_number(name).unwrap();
+            sys::kill(pid, number).unwrap();
+            screen.shows(&format!("ended={}", 128 + number));
+            assert_eq!(screen.modes("after"), before, "SIG{name}");
+        }
+        // The second one does not wait for the first.
+        screen.clear();
+        let pid = screen.enter(&[]);
+        let sessions = screen.remote.sshd.sessions();
+        sessions.iter().for_each(|session| session.stop());
+        sys::kill(pid, sys::SIGTERM).unwrap();
+        sys::kill(pid, sys::SIGTERM).unwrap();
+        screen.shows("ended=143");
+        sessions.iter().for_each(|session| session.resume());
+        assert_eq!(screen.modes("after"), before);
+    });
+}
+
+#[test]
+fn it_stops_and_goes_on() {
+    on_a_screen(|screen| {
+        let before = screen.modes("before");
+        let pid = screen.enter(&[]);
+        for stop in 0..2 {
+            if stop == 0 {
+                screen.keys("\r~\u{1a}");
+            } else {
+                sys::kill(pid, sys::SIGTSTP).unwrap();
+            }
+            until("it is stopped", || support::state(pid) == 'T');
+            assert_eq!(screen.modes("stopped"), before);
+            screen.line("fg");
+            screen.there(if stop == 0 { "back-again" } else { "once-more" });
+        }
+        screen.line("exit 3");
+        until("it is gone", || ssh::gone(pid));
+        assert_eq!(screen.modes("after"), before);
+    });
+}
+
+#[test]
+fn a_command_with_a_terminal_has_ours() {
+    on_a_screen(|screen| {
+        let before = screen.modes("before");
+        let program = screen.remote.verb("exec", &["--pty"]);
+        let words: Vec<_> = std::iter::once(program.get_program())
+            .chain(program.get_args())
+            .map(|word| word.to_string_lossy())
+            .collect();
+        let script = screen.remote.here("enter");
+        let text = "'stty size; read -r line; echo \"got $line\"; sleep 600'";
+        fs::write(&script, format!("exec {} -- {text}\n", words.join(" "))).unwrap();
+        screen.line(&format!("sh {}; echo 'end''ed='$?", script.display()));
+        screen.shows("25 90");
+        screen.line("a line");
+        screen.shows("got a line");
+        // The command there gets it, and its end is ours.
+        screen.keys("\u{3}");
+        screen.shows("ended=130");
+        assert_eq!(screen.modes("after"), before);
+    });
+}
+
+#[test]
+fn without_a_terminal_there_is_none() {
+    watchdog(PATIENCE, || {
+        let Some(remote) = Remote::start(Options::default()) else { return };
+        said(&mut remote.verb("shell", &[])).failed(2, &["standard input is no terminal"]);
+        said(remote.verb("shell", &[]).arg("ls")).failed(2, &["'ls' is one argument too many"]);
+    });
+}
