@@ -9,34 +9,21 @@ mod remote_cli;
 mod ssh;
 mod support;
 
-use forward::{Forward, descriptors, echo, exchange, resident, serving};
+use forward::{Forward, descriptors, echo, exchange, local, serving};
 use remote_cli::{Remote, said};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Barrier};
 use std::thread;
 use support::{PATIENCE, pattern, skip, until, watchdog};
 use waitcopy::lab::sshd::Options;
-use waitcopy::sys;
 
 fn on_a_server(test: impl FnOnce(Remote) + Send + 'static) {
-    on(Options::default(), test);
-}
-
-fn on(options: Options, test: impl FnOnce(Remote) + Send + 'static) {
     watchdog(PATIENCE * 2, || {
-        if let Some(remote) = Remote::start(options) {
+        if let Some(remote) = Remote::start(Options::default()) {
             test(remote);
         }
     });
-}
-
-/// A forward from a port here to a server.
-fn local(remote: &Remote, to: SocketAddr) -> (Forward, SocketAddr) {
-    let mut forward = Forward::start(remote, &["-L", &format!("0:{}:{}", to.ip(), to.port())]);
-    let at = forward.addr();
-    (forward, at)
 }
 
 #[test]
@@ -295,157 +282,6 @@ fn said_of(child: std::process::Child) -> remote_cli::Said {
 }
 
 #[test]
-fn who_does_not_read_costs_a_window_and_holds_up_nobody() {
-    on_a_server(|remote| {
-        let flood = serving(|mut client| {
-            let piece = vec![7; 1 << 20];
-            while client.write_all(&piece).is_ok() {}
-        });
-        let (to, flood) = (echo(), flood.to_string());
-        let specs = [format!("0:{to}"), format!("0:{flood}")];
-        let mut forward = Forward::start(&remote, &["-L", &specs[0], "-L", &specs[1]]);
-        let (echo_at, flood_at) = (forward.addr(), forward.addr());
-        let mut neighbour = TcpStream::connect(echo_at).unwrap();
-        exchange(&mut neighbour, b"before");
-        let before = resident(forward.pid());
-        let stalled: Vec<_> = (0..4)
-            .map(|_| {
-                let stream = TcpStream::connect(flood_at).unwrap();
-                // It flows, and then nobody reads any more.
-                (&stream).read_exact(&mut [0; 100_000]).unwrap();
-                stream
-            })
-            .collect();
-        (0..1000).for_each(|n: u32| exchange(&mut neighbour, &n.to_be_bytes()));
-        let grown = resident(forward.pid()).saturating_sub(before);
-        println!("grown by {} KiB", grown >> 10);
-        // Four windows of 2 MiB, and what the allocator makes of them.
-        assert!(grown < 24 << 20, "{grown}");
-        // They can go on.
-        for mut stream in stalled {
-            let mut more = vec![0; 4 << 20];
-            stream.read_exact(&mut more).unwrap();
-            assert!(more.iter().all(|&byte| byte == 7));
-        }
-        exchange(&mut neighbour, b"after");
-        forward.stop();
-    });
-}
-
-#[test]
-fn a_thousand_connections_leave_nothing_behind() {
-    on_a_server(|remote| {
-        let (forward, at) = local(&remote, echo());
-        let one = |n: u32| {
-            let mut stream = TcpStream::connect(at).unwrap();
-            exchange(&mut stream, &pattern(5000, n.into()));
-        };
-        (0..50).for_each(one);
-        let settled = |fds: usize| until("descriptors go", || descriptors(forward.pid()) <= fds);
-        let mut fds = 0;
-        until("descriptors settle", || {
-            let now = descriptors(forward.pid());
-            std::mem::replace(&mut fds, now) == now
-        });
-        settled(10);
-        let (fds, before) = (descriptors(forward.pid()), resident(forward.pid()));
-        (0..1000).for_each(one);
-        settled(fds);
-        let grown = resident(forward.pid()).saturating_sub(before);
-        println!("1,000 in a row: {} KiB more, {fds} descriptors", grown >> 10);
-        assert!(grown < 2 << 20, "{grown}");
-        drop(forward);
-    });
-}
-
-#[test]
-fn a_thousand_connections_at_once() {
-    on_a_server(|remote| {
-        let Some(_guard) = support::many_descriptors(5000) else { return };
-        let (forward, at) = local(&remote, echo());
-        let (fds, before) = (descriptors(forward.pid()), resident(forward.pid()));
-        let mut streams: Vec<_> = (0..1000).map(|_| TcpStream::connect(at).unwrap()).collect();
-        for round in 0..3 {
-            for (n, stream) in streams.iter_mut().enumerate() {
-                stream.write_all(&pattern(300, n as u64 + round)).unwrap();
-            }
-            for (n, stream) in streams.iter_mut().enumerate() {
-                let mut reply = [0; 300];
-                stream.read_exact(&mut reply).unwrap();
-                assert!(reply.as_slice() == pattern(300, n as u64 + round), "{n}");
-            }
-        }
-        let grown = resident(forward.pid()).saturating_sub(before);
-        println!("1,000 at once: {} KiB more", grown >> 10);
-        assert!(grown < 24 << 20, "{grown}");
-        drop(streams);
-        until("descriptors go", || descriptors(forward.pid()) <= fds + 1);
-        let (_, said) = forward.stop();
-        assert!(said.contains("forwarded 1000 connections: "), "{said}");
-    });
-}
-
-#[test]
-fn clients_that_reset_in_the_middle_end_nobody_else() {
-    on_a_server(|remote| {
-        let (mut forward, at) = local(&remote, echo());
-        let mut neighbour = TcpStream::connect(at).unwrap();
-        let bytes = Arc::new(pattern(1 << 20, 13));
-        for round in 0..30 {
-            let barrier = Arc::new(Barrier::new(6));
-            let clients: Vec<_> = (0..6)
-                .map(|n| {
-                    let (bytes, barrier) = (Arc::clone(&bytes), Arc::clone(&barrier));
-                    thread::spawn(move || {
-                        let mut stream = TcpStream::connect(at).unwrap();
-                        barrier.wait();
-                        // Nobody reads what comes back: the way fills up.
-                        stream.set_nonblocking(true).unwrap();
-                        for piece in bytes[..(1 << 16) * (n + 1)].chunks(1000) {
-                            match stream.write(piece) {
-                                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                                done => drop(done.unwrap()),
-                            }
-                        }
-                        // A reset: what is on its way here is thrown away.
-                        sys::set_linger(&stream, 0).unwrap();
-                    })
-                })
-                .collect();
-            clients.into_iter().for_each(|client| client.join().unwrap());
-            exchange(&mut neighbour, &bytes[..10_000 + round]);
-        }
-        assert!(!forward.ended());
-        let (code, said) = forward.stop();
-        assert_eq!(code, Some(143), "{said}");
-    });
-}
-
-#[test]
-fn a_session_that_dies_ends_it_at_once() {
-    on_a_server(|remote| {
-        // An idle one hears of it as well.
-        for busy in [true, false] {
-            let (forward, at) = local(&remote, echo());
-            let mut stream = TcpStream::connect(at).unwrap();
-            if busy {
-                exchange(&mut stream, b"hello");
-            }
-            until("the session is there", || !remote.sshd.sessions().is_empty());
-            remote.sshd.kill_sessions();
-            let (code, said) = forward.wait();
-            assert_eq!(code, Some(255), "{said}");
-            assert!(said.contains("forward") && said.contains("forwarded"), "{said}");
-            let ended = stream.read(&mut [0]);
-            assert!(
-                matches!(&ended, Ok(0))
-                    || ended.is_err_and(|e| e.kind() == ErrorKind::ConnectionReset)
-            );
-        }
-    });
-}
-
-#[test]
 fn usage() {
     on_a_server(|remote| {
         for (flags, code, words) in [
@@ -462,19 +298,5 @@ fn usage() {
         let port = taken.local_addr().unwrap().port();
         let run = said(&mut remote.verb("forward", &["-L", &format!("{port}:db:1")]));
         run.failed(1, &["bind tcp 127.0.0.1:", "EADDRINUSE"]);
-    });
-}
-
-#[test]
-fn a_server_without_sessions_still_forwards() {
-    on(Options { max_sessions: Some(0), ..Options::default() }, |remote| {
-        let (forward, at) = local(&remote, echo());
-        let mut streams: Vec<_> = (0..10).map(|_| TcpStream::connect(at).unwrap()).collect();
-        for stream in &mut streams {
-            exchange(stream, &pattern(100_000, 3));
-        }
-        drop(streams);
-        let (code, said) = forward.stop();
-        assert!(code == Some(143) && said.contains("10 connections"), "{said}");
     });
 }

@@ -290,6 +290,9 @@ Host web
   HostKeyAlias alias.example
   ConnectTimeout 7
   ProxyJump eve@jump:2022
+  TCPKeepAlive no
+  ServerAliveInterval 15
+  ServerAliveCountMax 5
   AddressFamily inet6
   BindAddress 192.0.2.1
   PreferredAuthentications publickey,password
@@ -338,6 +341,9 @@ fn the_installed_ssh_is_asked() {
         preferred_authentications: vec!["publickey".into(), "password".into()],
         batch_mode: true,
         compression: true,
+        tcp_keep_alive: false,
+        server_alive_interval: Some(Duration::from_secs(15)),
+        server_alive_count_max: 5,
         host_key_algorithms: vec!["ssh-ed25519".into()],
         pubkey_authentication: true,
         password_authentication: false,

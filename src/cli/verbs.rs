@@ -21,6 +21,12 @@ const CONNECTION: &[Flag] = &[
         "DURATION",
         "for the name, for TCP, for the key exchange, each [10s, 10s, 15s]",
     ),
+    option(
+        "keepalive",
+        "DURATION",
+        "ask after so long a silence whether the host is there, and give up after three answers that did not come [1m]",
+    ),
+    switch("compress", "compress what goes both ways: for slow lines"),
     option("idle-timeout", "DURATION", "give up when no byte moves for so long"),
     option("timeout", "DURATION", "give up after so long in all"),
 ];

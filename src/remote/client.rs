@@ -9,6 +9,7 @@ use super::route::Route;
 use super::secret::Secret;
 use super::session::{About, Session, Steps};
 use super::target::Target;
+use super::timeouts::{Keepalive, Timeouts};
 use super::transport::Transport;
 use super::verify::{Policy, Trust, Verifier};
 use super::{auth, blocking};
@@ -20,37 +21,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-
-/// How long each step may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// The host's name to addresses.
-    pub resolve: Duration,
-    /// TCP, over all addresses.
-    pub connect: Duration,
-    /// Banner and key exchange.
-    pub handshake: Duration,
-    /// Authentication; the time in which a person is asked does not count.
-    pub auth: Duration,
-    /// How long the connection may be silent once it is logged in while something is waited for.
-    pub idle: Option<Duration>,
-    /// All steps to the session together.
-    pub total: Option<Duration>,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        let seconds = Duration::from_secs;
-        Self {
-            resolve: seconds(10),
-            connect: seconds(10),
-            handshake: seconds(15),
-            auth: seconds(60),
-            idle: None,
-            total: None,
-        }
-    }
-}
 
 /// How often a connection that the server drops before its banner is made again: sshd does that at random once its
 /// MaxStartups are under way.
@@ -64,7 +34,8 @@ pub struct Client {
     pub(super) settings: Settings,
     credentials: Credentials,
     trust: Trust,
-    timeouts: Timeouts,
+    pub(super) timeouts: Timeouts,
+    pub(super) keepalive: Option<Keepalive>,
     pub(super) route: Route,
 }
 
@@ -149,7 +120,12 @@ impl Client {
         let mut timeouts = Timeouts::default();
         timeouts.connect = settings.connect_timeout.unwrap_or(timeouts.connect);
         let (name, route) = (target.host().to_owned(), Route::default());
-        Self { name, settings, credentials, trust, timeouts, route }
+        let usual = Keepalive::default().interval;
+        let keepalive = settings.tcp_keep_alive.then_some(Keepalive {
+            interval: settings.server_alive_interval.unwrap_or(usual),
+            probes: settings.server_alive_count_max,
+        });
+        Self { name, settings, credentials, trust, timeouts, keepalive, route }
     }
 
     /// Logs in by this password, where the server takes passwords, or asks one hidden question.
@@ -226,6 +202,20 @@ impl Client {
         self
     }
 
+    /// How a dead connection is found out; `None`: not at all, before the kernel's own patience ends.
+    #[must_use]
+    pub fn keepalive(mut self, keepalive: Option<Keepalive>) -> Self {
+        self.keepalive = keepalive;
+        self
+    }
+
+    /// Compresses what goes both ways, where the server can (`Compression`): worth it on slow lines alone.
+    #[must_use]
+    pub fn compress(mut self, compress: bool) -> Self {
+        self.settings.compression = compress;
+        self
+    }
+
     /// How long each step may take.
     #[must_use]
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
@@ -291,7 +281,7 @@ impl Client {
             clock = Instant::now();
         };
 
-        let prepared = self.route.prepare(reactor, &self.settings, &self.timeouts).await?;
+        let prepared = self.route.prepare(reactor, self).await?;
         lap(if matches!(self.route, Route::Direct) {
             &mut steps.resolve
         } else {
@@ -300,7 +290,7 @@ impl Client {
 
         let mut tries = 1;
         let (transport, peer, host_key, command) = loop {
-            let opened = prepared.open(reactor, &self.settings, &self.timeouts).await?;
+            let opened = prepared.open(reactor, self).await?;
             let (socket, peer, mut command) = opened;
             lap(&mut steps.connect);
             let transport = Transport::new(reactor, socket)?;

@@ -146,6 +146,12 @@ pub struct Settings {
     pub batch_mode: bool,
     /// Compress.
     pub compression: bool,
+    /// The kernel watches over the connection.
+    pub tcp_keep_alive: bool,
+    /// Ask after so long a silence; `None`: nothing was said.
+    pub server_alive_interval: Option<Duration>,
+    /// How often to ask in vain.
+    pub server_alive_count_max: u8,
     /// Algorithms of host keys in their order, certificates among them; empty if nothing was said.
     pub host_key_algorithms: Vec<String>,
     /// Log in with keys.
@@ -191,6 +197,9 @@ impl Settings {
             preferred_authentications: Vec::new(),
             batch_mode: false,
             compression: false,
+            tcp_keep_alive: true,
+            server_alive_interval: None,
+            server_alive_count_max: 3,
             host_key_algorithms: Vec::new(),
             pubkey_authentication: true,
             password_authentication: true,
@@ -267,6 +276,13 @@ impl Settings {
             "preferredauthentications" => self.preferred_authentications = list(value),
             "batchmode" => self.batch_mode = flag(value)?,
             "compression" => self.compression = flag(value)?,
+            "tcpkeepalive" => self.tcp_keep_alive = flag(value)?,
+            "serveraliveinterval" => self.server_alive_interval = seconds(value)?,
+            "serveralivecountmax" => {
+                let count: u32 = value.parse().map_err(|_| "a number expected")?;
+                // TCP_KEEPCNT takes as many at most.
+                self.server_alive_count_max = count.clamp(1, 127) as u8;
+            }
             "hostkeyalgorithms" => self.host_key_algorithms = list(value),
             // Bound to the host key or not: it is a login with keys.
             "pubkeyauthentication" => {

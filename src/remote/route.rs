@@ -3,7 +3,7 @@
 //! A jump host is a client of its own, with its own name, keys, deadlines and way: a connection through the session with it is then
 //! a socket like any other, and the host behind it is checked just as strictly. A jump host sees encrypted bytes only.
 
-use super::client::{Client, Timeouts, refused};
+use super::client::{Client, refused};
 use super::config::{AddressFamily, Settings};
 use super::connect::{connect, resolve};
 use super::error::{Error, Reason, Step};
@@ -63,9 +63,9 @@ impl Route {
     pub(super) async fn prepare(
         &self,
         reactor: &Handle,
-        settings: &Settings,
-        timeouts: &Timeouts,
+        client: &Client,
     ) -> Result<Prepared, Error> {
+        let Client { settings, timeouts, .. } = client;
         match self {
             Self::Direct => {
                 let Settings { host_name, port, .. } = settings;
@@ -205,12 +205,17 @@ impl Prepared {
     pub(super) async fn open(
         &self,
         reactor: &Handle,
-        settings: &Settings,
-        timeouts: &Timeouts,
+        client: &Client,
     ) -> Result<(OwnedFd, Option<SocketAddr>, Option<ProxyCommand>), Error> {
+        let Client { settings, timeouts, .. } = client;
         match self {
             Self::Addresses(addresses) => {
                 let (socket, peer) = connect(reactor, addresses, timeouts.connect).await?;
+                if let Some(keepalive) = client.keepalive {
+                    let set = keepalive.set(&socket);
+                    let failed = |e| Failure::new("setsockopt", "TCP_KEEPIDLE", e);
+                    set.map_err(|e| Error::failure(Step::Connect, &failed(e)))?;
+                }
                 Ok((socket, Some(peer), None))
             }
             Self::Jump { session, whom } => {

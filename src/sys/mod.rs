@@ -93,6 +93,8 @@ pub use sockopt::{
     set_send_timeout, set_timestamps, socket_memory, take_error,
 };
 #[cfg(feature = "remote")]
+pub use sockopt::{set_keepalive, set_user_timeout};
+#[cfg(feature = "remote")]
 pub use termios::tcsetattr_now;
 pub use termios::{Termios, tcgetattr, tcsetattr, window_size};
 pub use timerfd::{timerfd_create, timerfd_settime};

@@ -102,6 +102,44 @@ pub fn set_quickack(fd: impl AsFd) -> io::Result<()> {
     setsockopt(fd, libc::IPPROTO_TCP, libc::TCP_QUICKACK, &on)
 }
 
+/// `SO_KEEPALIVE`: after `idle` without a word from the peer its kernel is asked whether it is still there, and again every
+/// `interval`; after `probes` questions without an answer the connection has failed with `ETIMEDOUT` (tcp(7), `TCP_KEEPIDLE`,
+/// `TCP_KEEPINTVL`, `TCP_KEEPCNT`). Whole seconds, rounded up; the kernel takes up to 32,767 s and 127 probes.
+///
+/// # Errors
+/// `EINVAL` for more; `EOPNOTSUPP` on a socket that is not TCP.
+#[cfg(feature = "remote")]
+pub fn set_keepalive(
+    fd: impl AsFd,
+    idle: Duration,
+    interval: Duration,
+    probes: u8,
+) -> io::Result<()> {
+    let seconds = |time: Duration| {
+        libc::c_int::try_from(time.as_millis().div_ceil(1000).max(1)).unwrap_or(libc::c_int::MAX)
+    };
+    for (name, value) in [
+        (libc::TCP_KEEPIDLE, seconds(idle)),
+        (libc::TCP_KEEPINTVL, seconds(interval)),
+        (libc::TCP_KEEPCNT, libc::c_int::from(probes)),
+    ] {
+        setsockopt(&fd, libc::IPPROTO_TCP, name, &value)?;
+    }
+    set_int(fd, libc::SO_KEEPALIVE, 1)
+}
+
+/// `TCP_USER_TIMEOUT`: what was sent may stay without an acknowledgement for so long, then the connection has failed with `ETIMEDOUT`
+/// (tcp(7)). Milliseconds, rounded up.
+///
+/// # Errors
+/// `EOPNOTSUPP` on a socket that is not TCP.
+#[cfg(feature = "remote")]
+pub fn set_user_timeout(fd: impl AsFd, time: Duration) -> io::Result<()> {
+    let millis = time.as_nanos().div_ceil(1_000_000).max(1);
+    let millis = libc::c_uint::try_from(millis).unwrap_or(libc::c_uint::MAX);
+    setsockopt(fd, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, &millis)
+}
+
 /// `SO_LINGER`: close waits so many seconds for unsent data; with 0 it sends a reset and forgets them.
 ///
 /// # Errors

@@ -78,6 +78,13 @@ impl Drop for Forward {
     }
 }
 
+/// A forward from a port here to a server.
+pub fn local(remote: &Remote, to: SocketAddr) -> (Forward, SocketAddr) {
+    let mut forward = Forward::start(remote, &["-L", &format!("0:{}:{}", to.ip(), to.port())]);
+    let at = forward.addr();
+    (forward, at)
+}
+
 /// A server whose connections are each given to a function on a thread.
 pub fn serving(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -5,7 +5,7 @@ use crate::cli::Exit;
 use crate::cli::flags::Parsed;
 use crate::remote::secret::Secret;
 use crate::remote::target::Target;
-use crate::remote::{Client, Error, Policy};
+use crate::remote::{Client, Error, Keepalive, Policy};
 use crate::sys;
 use std::path::Path;
 
@@ -48,6 +48,12 @@ fn by_flags(parsed: &Parsed, mut client: Client) -> Result<Client, Exit> {
     }
     let mut timeouts = client.get_timeouts();
     let time = |name| parsed.duration(name).map_err(Exit::usage);
+    if let Some(interval) = time("keepalive")? {
+        client = client.keepalive(Some(Keepalive { interval, ..Keepalive::default() }));
+    }
+    if parsed.has("compress") {
+        client = client.compress(true);
+    }
     if let Some(each) = time("connect-timeout")? {
         (timeouts.resolve, timeouts.connect, timeouts.handshake) = (each, each, each);
     }
