@@ -92,6 +92,11 @@ bench: ## paired measurements beside Python's socketserver, 5 minutes (ARGS='-- 
 bench-load: ## what the load generator costs beside a minimal one in C, 2 minutes (ARGS='-- --rounds 8 --requests 200000')
 	$(call with) cargo bench --locked --bench load $(ARGS)
 
+# The peers' own tools are asked for here and nowhere else. The record is named for its day; ARGS='-- --quick' writes none.
+bench-peers: ## the models beside mio, tokio, monoio, libuv, Go, asyncio, uvloop and C, 20 minutes (ARGS='-- --quick --only 100x64')
+	$(call with,go libuv uvloop valgrind) tests/peers/servers/build '$(TARGET_DIR)/peers'
+	$(call with,go libuv uvloop valgrind) cargo bench --locked --bench field $(or $(ARGS),-- --record '$(CURDIR)/docs/records/$(shell date +%F)-peers.md')
+
 bench-remote: ## the remote beside OpenSSH and paramiko, 4 minutes (ARGS='-- put get connect exec --rounds 8 --size 512M --record FILE')
 	$(call with,ssh sshd paramiko) cargo bench --locked --bench remote $(ARGS)
 
@@ -114,4 +119,4 @@ $(BIN):
 	@$(MAKE) --no-print-directory build
 
 FORCE:
-.PHONY: help deps build run claims figures run-remote can-trace client test test-all fuzz bench bench-load bench-remote lint clean install FORCE
+.PHONY: help deps build run claims figures run-remote can-trace client test test-all fuzz bench bench-load bench-peers bench-remote lint clean install FORCE

@@ -6,16 +6,18 @@
 //! ratio within each round: its median, and the smallest and largest. Servers run on the second core, the generator on the
 //! first. Everything is printed, raw figures too.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+mod common;
+
+use common::{Server, WAITCOPY, kib, middle, sorted};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
 use std::time::{Duration, Instant};
 use waitcopy::client::load::{self, Load};
 use waitcopy::lab::Family;
 use waitcopy::net::Endpoint;
 use waitcopy::sys;
 
-const WAITCOPY: &str = env!("CARGO_BIN_EXE_waitcopy");
 const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/threading_tcp_server.py");
 const ROUNDS: usize = 8;
 const TIME: Duration = Duration::from_secs(1);
@@ -30,75 +32,23 @@ const FORK: Words = &[WAITCOPY, "serve", "fork"];
 const ONE: Words = &[WAITCOPY, "serve", "reuseport", "--workers", "1"];
 const TWO: Words = &[WAITCOPY, "serve", "reuseport", "--workers", "2"];
 
-/// A running server.
-struct Server {
-    child: Child,
-    address: SocketAddr,
+fn start(words: Words, core: usize) -> Server {
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]);
+    if words[0] == WAITCOPY {
+        command.args(["--listen", "127.0.0.1:0"]);
+    }
+    Server::start(&mut command, core).expect("a server")
 }
 
-impl Server {
-    fn start(words: Words, core: usize) -> Self {
-        let mut command = Command::new(words[0]);
-        command.args(&words[1..]).stdout(Stdio::piped()).stderr(Stdio::null());
-        if words[0] == WAITCOPY {
-            command.args(["--listen", "127.0.0.1:0"]);
-        }
-        sys::run_on(sys::die_with_parent(&mut command), core);
-        let mut child = command.spawn().expect("a server");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let words = line.trim_end().strip_prefix("listening on ").expect("a readiness line");
-        let address = Endpoint::parse(words).unwrap().address().ip().unwrap();
-        Self { child, address }
-    }
-
-    /// The process and its children.
-    fn family(&self) -> Vec<u32> {
-        let pid = self.child.id();
-        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-        let children = children.unwrap_or_default();
-        let children = children.split_whitespace().filter_map(|number| number.parse().ok());
-        [pid].into_iter().chain(children).collect()
-    }
-
-    /// CPU time so far, of the children that were waited for too: fields 14 to 17 of proc(5)'s stat, in ticks of 10 ms.
-    fn cpu(&self) -> Duration {
-        let of = |pid: &u32| {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
-            fields.skip(11).take(4).filter_map(|field| field.parse::<u64>().ok()).sum::<u64>()
-        };
-        Duration::from_millis(10 * self.family().iter().map(of).sum::<u64>())
-    }
-
-    /// A line of smaps_rollup, in KiB, of all processes.
-    fn memory(&self, field: &str) -> u64 {
-        let of = |pid: &u32| {
-            let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"));
-            kib(&text.unwrap_or_default(), field)
-        };
-        self.family().iter().map(of).sum()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = sys::kill(self.child.id(), sys::SIGTERM);
-        let start = Instant::now();
-        while start.elapsed() < Duration::from_secs(2)
-            && self.child.try_wait().is_ok_and(|end| end.is_none())
-        {
-            let _ = sys::ppoll(&mut [], Some(Duration::from_millis(5)));
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn kib(text: &str, field: &str) -> u64 {
-    let line = text.lines().find(|line| line.starts_with(field));
-    let number = line.and_then(|line| line.split_whitespace().nth(1));
-    number.and_then(|number| number.parse().ok()).unwrap_or(0)
+/// CPU time so far, of the children that it has waited for too: fields 14 to 17 of proc(5)'s stat, in ticks of 10 ms.
+fn cpu_of(server: &Server) -> Duration {
+    let of = |pid: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+        fields.skip(11).take(4).filter_map(|field| field.parse::<u64>().ok()).sum::<u64>()
+    };
+    Duration::from_millis(10 * server.family().iter().map(of).sum::<u64>())
 }
 
 /// What one measurement brings, by name; larger or smaller is better by its unit.
@@ -106,9 +56,9 @@ type Figures = Vec<(&'static str, f64)>;
 
 /// Requests of 64 bytes, one in flight per connection.
 fn requests(words: Words, connections: usize, core: usize) -> Figures {
-    let server = Server::start(words, core);
+    let server = start(words, core);
     let load = Load { connections, duration: TIME, ..Load::new(Endpoint::Tcp(server.address)) };
-    let mut family = Family::of(server.child.id());
+    let mut family = Family::of(server.process());
     let outcome = load::run(&load, &mut family).expect("a load");
     assert!(outcome.sound() && outcome.unserved == 0, "{words:?}: {outcome:?}");
     let cpu = family.cpu().expect("a server").as_secs_f64();
@@ -123,8 +73,8 @@ fn requests(words: Words, connections: usize, core: usize) -> Figures {
 
 /// Connect, one request, close; one after the other.
 fn connections(words: Words, core: usize) -> Figures {
-    let server = Server::start(words, core);
-    let (before, start, mut made) = (server.cpu(), Instant::now(), 0_u32);
+    let server = start(words, core);
+    let (before, start, mut made) = (cpu_of(&server), Instant::now(), 0_u32);
     while start.elapsed() < 2 * TIME {
         let mut client = TcpStream::connect(server.address).unwrap();
         client.write_all(b"one request").unwrap();
@@ -135,7 +85,7 @@ fn connections(words: Words, core: usize) -> Figures {
     }
     let wall = start.elapsed().as_secs_f64();
     drop(TcpStream::connect(server.address));
-    let cpu = (server.cpu() - before).as_secs_f64();
+    let cpu = (cpu_of(&server) - before).as_secs_f64();
     vec![
         ("connections/s", f64::from(made) / wall),
         ("CPU us/connection", cpu * 1e6 / f64::from(made)),
@@ -145,7 +95,7 @@ fn connections(words: Words, core: usize) -> Figures {
 /// What 1,000 connections cost that have had one answer and are silent.
 fn idle(words: Words, core: usize) -> Figures {
     const IDLE: usize = 1000;
-    let server = Server::start(words, core);
+    let server = start(words, core);
     let talk = |client: &mut TcpStream| {
         client.write_all(b"hello").unwrap();
         client.read_exact(&mut [0; 5]).unwrap();
@@ -183,8 +133,6 @@ fn pair(name: &str, [a, b]: [&str; 2], measure: impl Fn(usize) -> Figures) {
     for (at, (figure, _)) in rounds[0][0].iter().enumerate() {
         let of = |place: usize| sorted(rounds.iter().map(|round| round[place][at].1).collect());
         let ratio = sorted(rounds.iter().map(|round| round[0][at].1 / round[1][at].1).collect());
-        let middle =
-            |values: &[f64]| (values[(values.len() - 1) / 2] + values[values.len() / 2]) / 2.0;
         println!(
             "| {figure} | {:.1} | {:.1} | {:.2} | {:.2} | {:.2} |",
             middle(&of(0)),
@@ -198,11 +146,6 @@ fn pair(name: &str, [a, b]: [&str; 2], measure: impl Fn(usize) -> Figures) {
         let raw = rounds.iter().map(|[a, b]| format!("{:.1}/{:.1}", a[at].1, b[at].1));
         println!("\nraw, {figure}: {}", raw.collect::<Vec<_>>().join(" "));
     }
-}
-
-fn sorted(mut values: Vec<f64>) -> Vec<f64> {
-    values.sort_by(f64::total_cmp);
-    values
 }
 
 fn main() {

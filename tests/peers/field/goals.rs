@@ -1,0 +1,107 @@
+//! What the project wants to reach beside its peers, and whether it did.
+
+use crate::cell::{self, Line, Sample, best, ours, per_cpu};
+use crate::who::Kind;
+
+/// Of the best peer's figure: what is less is behind.
+const LEVEL: f64 = 0.97;
+/// What completion is to bring at 100 connections over the best peer on epoll.
+const URING: f64 = 1.10;
+const URING_CALLS: f64 = 0.2;
+
+/// A sentence for each goal that was looked at.
+#[derive(Default)]
+pub struct Goals(Vec<String>);
+
+/// `1.02 (0.99-1.05)`
+pub fn ranged([middle, low, high]: [f64; 3]) -> String {
+    format!("{middle:.3} ({low:.3}-{high:.3})")
+}
+
+impl Goals {
+    pub fn lines(&self) -> &[String] {
+        &self.0
+    }
+
+    fn say(&mut self, reached: bool, what: String) {
+        self.0.push(format!("- {}: {what}", if reached { "reached" } else { "**behind**" }));
+    }
+
+    /// Our best, and epoll, beside the best peer and mio. A cell is reached if the interval of one of its two ratios reaches the level.
+    pub fn cell(&mut self, name: &str, lines: &[Line<'_>]) {
+        let of = |of: fn(&Sample) -> f64,
+                  goal: &str,
+                  ours: Option<&Line<'_>>,
+                  peer: Option<&Line<'_>>| {
+            let (ours, peer) = (ours?, peer?);
+            let ratio = ours.against(peer, of);
+            let told =
+                format!("{goal} {} / {} {}", ours.entrant.name, peer.entrant.name, ranged(ratio));
+            Some((ratio[2] >= LEVEL, told))
+        };
+        let called = |wanted: &str| lines.iter().find(|line| line.entrant.name == wanted);
+        let pair = |measure, goal| {
+            let theirs = best(lines, measure, |entrant| !ours(entrant));
+            of(measure, goal, best(lines, measure, ours), theirs)
+        };
+        let all = [pair(cell::rate, "rate"), pair(per_cpu, "per CPU second")];
+        self.either(&format!("{name}, our best beside the best peer"), all);
+        let (epoll, mio) = (called("epoll"), called("mio"));
+        let all = [of(cell::rate, "rate", epoll, mio), of(per_cpu, "per CPU second", epoll, mio)];
+        self.either(&format!("{name}, epoll beside mio"), all);
+        if name.starts_with("100x") {
+            let peer = best(lines, cell::rate, |entrant| entrant.kind == Kind::Epoll);
+            if let (Some(ring), Some(peer)) = (called("io-uring"), peer) {
+                let ratio = ring.against(peer, cell::rate);
+                let what = format!(
+                    "{name}, io-uring {URING} times the best peer on epoll: {} {}",
+                    peer.entrant.name,
+                    ranged(ratio)
+                );
+                self.say(ratio[2] >= URING, what);
+            }
+        }
+    }
+
+    fn either(&mut self, name: &str, ratios: [Option<(bool, String)>; 2]) {
+        let told: Vec<_> = ratios.into_iter().flatten().collect();
+        if !told.is_empty() {
+            let reached = told.iter().any(|(reached, _)| *reached);
+            let words: Vec<_> = told.into_iter().map(|(_, words)| words).collect();
+            self.say(reached, format!("{name}: {}", words.join("; ")));
+        }
+    }
+
+    pub fn memory(&mut self, found: &[(&str, f64)]) {
+        let called = |wanted: &str| found.iter().find(|(name, _)| *name == wanted);
+        let Some((_, epoll)) = called("epoll") else { return };
+        let beside = ["tokio", "monoio", "libuv", "Go", "asyncio"].into_iter().filter_map(called);
+        let above: Vec<_> =
+            beside.filter(|(_, bytes)| epoll >= bytes).map(|(name, _)| *name).collect();
+        let mio = called("mio").map_or("?".to_owned(), |(_, bytes)| format!("{bytes:.0}"));
+        let what = format!("memory of an idle connection, epoll {epoll:.0} bytes; mio {mio}");
+        let not = if above.is_empty() {
+            String::new()
+        } else {
+            format!("; not below {}", above.join(", "))
+        };
+        self.say(above.is_empty(), what + &not);
+    }
+
+    pub fn calls(&mut self, found: &[(&str, f64)]) {
+        if let Some((_, calls)) = found.iter().find(|(name, _)| *name == "io-uring") {
+            let what = format!(
+                "io-uring makes {calls:.3} system calls per request, {URING_CALLS} at most"
+            );
+            self.say(*calls <= URING_CALLS, what);
+        }
+    }
+
+    pub fn instructions(&mut self, connections: usize, found: &[(&str, f64)]) {
+        let called = |wanted: &str| found.iter().find(|(name, _)| *name == wanted);
+        if let (Some((_, epoll)), Some((_, mio))) = (called("epoll"), called("mio")) {
+            let what = format!("instructions at {connections}, epoll {epoll:.1}, mio {mio:.1}");
+            self.say(epoll <= mio, what);
+        }
+    }
+}
