@@ -8,7 +8,7 @@
 //! - See it: `make strace-epoll`.
 
 use super::{Call, Clients, Failure, Front, Mode, Observer, Service, Settings, Stop, Turn};
-use super::{During, EVENTS_PER_TURN, interrupted_is_none, listen};
+use super::{During, EVENTS_PER_TURN, interrupted_is_none, listen, moment};
 use crate::phase::{End, Id};
 use crate::sys::{self, Epoll, EpollEvent, Interest};
 
@@ -31,7 +31,11 @@ pub fn serve<S: Service + ?Sized, O: Observer>(
     let mut events = [EpollEvent::EMPTY; EVENTS_PER_TURN];
     while !stop.requested() {
         // wait
-        let timeout = clients.timeout(&front);
+        let timeout = if clients.timed() {
+            moment(&epoll, &mut clients, &mut front, observer)?
+        } else {
+            None
+        };
         let ready = observer.wait(Call::EpollWait, || epoll.epoll_wait(&mut events, timeout));
         let ready = interrupted_is_none(ready, observer).during("epoll_wait", "")?;
         // copy
@@ -40,12 +44,6 @@ pub fn serve<S: Service + ?Sized, O: Observer>(
                 Id::LISTENER => admit(&epoll, &mut clients, &mut front, service, observer)?,
                 Id::STOP => {}
                 id => attend(&epoll, &mut clients, id, service, observer),
-            }
-        }
-        if clients.timed() {
-            clients.expire(observer);
-            if front.wakes() {
-                listen(&epoll, &front, Interest::READ)?;
             }
         }
     }

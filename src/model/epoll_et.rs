@@ -9,7 +9,7 @@
 //! - See it: `make strace-epoll-et`.
 
 use super::{Call, Clients, Failure, Front, Mode, Observer, Service, Settings, Stop, Turn};
-use super::{During, EVENTS_PER_TURN, RECEIVES_PER_TURN, interrupted_is_none, listen};
+use super::{During, EVENTS_PER_TURN, RECEIVES_PER_TURN, interrupted_is_none, listen, moment};
 use crate::phase::{End, Id};
 use crate::sys::{self, Epoll, EpollEvent, Interest};
 use std::collections::VecDeque;
@@ -37,8 +37,12 @@ pub fn serve<S: Service + ?Sized, O: Observer>(
     let mut carried: VecDeque<Id> = VecDeque::new();
     while !stop.requested() {
         // wait, unless somebody is known to be ready
-        let timeout =
-            if carried.is_empty() { clients.timeout(&front) } else { Some(Duration::ZERO) };
+        let timeout = if clients.timed() {
+            moment(&epoll, &mut clients, &mut front, observer)?
+        } else {
+            None
+        };
+        let timeout = if carried.is_empty() { timeout } else { Some(Duration::ZERO) };
         let ready = observer.wait(Call::EpollWait, || epoll.epoll_wait(&mut events, timeout));
         let ready = interrupted_is_none(ready, observer).during("epoll_wait", "")?;
         // copy
@@ -55,12 +59,6 @@ pub fn serve<S: Service + ?Sized, O: Observer>(
         for _ in 0..waiting {
             let Some(id) = carried.pop_front() else { break };
             attend(&mut carried, &mut clients, id, true, service, observer);
-        }
-        if clients.timed() {
-            clients.expire(observer);
-            if front.wakes() {
-                listen(&epoll, &front, Interest::READ)?;
-            }
         }
     }
     clients.drain(front, service, observer, stop)

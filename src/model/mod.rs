@@ -50,11 +50,28 @@ use crate::phase::{Call, Observer};
 use crate::service::Service;
 use crate::stop::Stop;
 use crate::sys::{Epoll, Interest};
+use std::time::Duration;
 
 /// Events taken per `epoll_wait`: with fewer than are ready, each turn would serve fewer per call.
 const EVENTS_PER_TURN: usize = 512;
 /// Receives per connection and turn where a turn drains: times the buffer, the bytes per turn.
 const RECEIVES_PER_TURN: usize = 16;
+
+/// For the epoll models, before a wait that may have to end by itself ([`Clients::timed`]): closes who was idle for too long, ends the
+/// listener's rest, and says how long the wait may take.
+#[cold]
+fn moment<O: Observer>(
+    epoll: &Epoll,
+    clients: &mut Clients,
+    front: &mut Front,
+    observer: &mut O,
+) -> Result<Option<Duration>, Failure> {
+    clients.expire(observer);
+    if front.wakes() {
+        listen(epoll, front, Interest::READ)?;
+    }
+    Ok(clients.timeout(front))
+}
 
 /// For the epoll models: turns the listener's readiness on or off, around a rest.
 fn listen(epoll: &Epoll, front: &Front, interest: Interest) -> Result<(), Failure> {

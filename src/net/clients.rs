@@ -353,20 +353,10 @@ impl Clients {
     /// How long the model may wait: until the next connection may be idle for too long or the
     /// listener's rest ends. `None`, for ever, without either, and then no clock is read.
     #[must_use]
-    #[inline]
     pub fn timeout(&mut self, front: &Front) -> Option<Duration> {
-        if self.timed { self.next_moment(front) } else { None }
-    }
-
-    /// Whether the last wait may have ended by itself: then [`expire`](Self::expire) and [`Front::wakes`] have something to do.
-    #[must_use]
-    #[inline]
-    pub fn timed(&self) -> bool {
-        self.timed
-    }
-
-    #[cold]
-    fn next_moment(&mut self, front: &Front) -> Option<Duration> {
+        if !self.timed {
+            return None;
+        }
         self.timed = self.idle.is_some() || front.rests();
         let idle = self.idle.as_ref().filter(|_| !self.slab.is_empty());
         let idle = idle.map(|idle| idle.zero + TICK * idle.next);
@@ -374,17 +364,16 @@ impl Clients {
         Some(next.saturating_sub(sys::clock_gettime(Clock::Monotonic)))
     }
 
-    /// Closes the connections on which no byte has moved for `--idle-timeout`. Looks at all of them, but
-    /// at most 16 times per time-out: a connection is closed up to 1/16 and two ticks late, never early.
+    /// Whether a wait may have to end by itself: only then [`expire`](Self::expire) and [`Front::wakes`] have something to do.
+    #[must_use]
     #[inline]
-    pub fn expire<O: Observer>(&mut self, observer: &mut O) {
-        if self.idle.is_some() {
-            self.expire_idle(observer);
-        }
+    pub fn timed(&self) -> bool {
+        self.timed
     }
 
-    #[cold]
-    fn expire_idle<O: Observer>(&mut self, observer: &mut O) {
+    /// Closes the connections on which no byte has moved for `--idle-timeout`. Looks at all of them, but
+    /// at most 16 times per time-out: a connection is closed up to 1/16 and two ticks late, never early.
+    pub fn expire<O: Observer>(&mut self, observer: &mut O) {
         for id in self.expired(observer) {
             self.close(id, End::TimedOut, observer);
         }

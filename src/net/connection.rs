@@ -207,7 +207,8 @@ impl Connection {
         // send
         match self.send(id, bytes, observer) {
             Ok(n) if n == bytes.len() => served,
-            sent => self.keep(id, sent, bytes, served, observer),
+            Ok(n) => self.keep(&bytes[n..], served),
+            Err(error) => self.reply_again(id, error, bytes, served, observer),
         }
     }
 
@@ -232,25 +233,27 @@ impl Connection {
         observer.send(id, bytes.len(), || sys::send(&self.socket, bytes))
     }
 
-    /// What the kernel has not taken of an answer waits until there is room.
+    /// The same where the send has failed, and perhaps only for want of room, or by a signal.
     #[cold]
-    fn keep<O: Observer>(
+    fn reply_again<O: Observer>(
         &mut self,
         id: Id,
-        sent: io::Result<usize>,
+        error: io::Error,
         bytes: &[u8],
         served: Turn,
         observer: &mut O,
     ) -> Turn {
-        let sent =
-            sent.or_else(|error| again(error, observer, |observer| self.send(id, bytes, observer)));
-        let rest = match room(sent) {
-            Ok(n) => &bytes[n..],
-            Err(ended) => return ended,
-        };
-        if rest.is_empty() {
-            return served;
+        let sent = again(error, observer, |observer| self.send(id, bytes, observer));
+        match room(sent) {
+            Ok(n) if n == bytes.len() => served,
+            Ok(n) => self.keep(&bytes[n..], served),
+            Err(ended) => ended,
         }
+    }
+
+    /// What the kernel has not taken of an answer waits until there is room.
+    #[cold]
+    fn keep(&mut self, rest: &[u8], served: Turn) -> Turn {
         let close = served == Turn::Ended(End::Served);
         let rest = Rest { bytes: rest.to_vec(), from: 0 };
         self.output = Some(Box::new(Kept { rest, in_flight: 0, close }));

@@ -115,14 +115,7 @@ impl Front {
     }
 
     /// True once, when a rest is over.
-    #[inline]
     pub fn wakes(&mut self) -> bool {
-        // Asked each turn, and almost never the case.
-        self.rests() && self.rest_is_over()
-    }
-
-    #[cold]
-    fn rest_is_over(&mut self) -> bool {
         match self {
             Self::Stream(listener) => listener.wakes(),
             Self::Datagram(_) => false,

@@ -5,7 +5,6 @@ use super::{Call, Id};
 use crate::sys::Shared;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -18,11 +17,6 @@ const NONE: u64 = u64::MAX;
 /// made: an event that finds no place is counted and lost. Pages that are never reached cost no memory.
 #[derive(Clone, Debug)]
 pub(super) struct Events {
-    memory: Arc<Memory>,
-}
-
-#[derive(Debug)]
-struct Memory {
     /// How many asked for a place.
     asked: Shared<[AtomicU64; 1]>,
     /// The places.
@@ -35,14 +29,13 @@ impl Events {
     /// # Errors
     /// `ENOMEM` from mmap(2).
     pub(super) fn new(room: usize) -> io::Result<Self> {
-        let memory = Memory { asked: Shared::new()?, rows: Shared::rows(room)? };
-        Ok(Self { memory: Arc::new(memory) })
+        Ok(Self { asked: Shared::new()?, rows: Shared::rows(room)? })
     }
 
     /// Keeps an event, if there is a place left.
     pub(super) fn keep(&self, event: &Event) {
-        let place = self.memory.asked[0].fetch_add(1, Relaxed);
-        let Some([first, others @ ..]) = self.memory.rows.get(place as usize) else { return };
+        let place = self.asked[0].fetch_add(1, Relaxed);
+        let Some([first, others @ ..]) = self.rows.get(place as usize) else { return };
         let [kind, rest @ ..] = encode(event);
         for (word, value) in others.iter().zip(rest) {
             word.store(value, Relaxed);
@@ -53,8 +46,8 @@ impl Events {
 
     /// All that were kept whole, by their beginning, and how many were lost.
     pub(super) fn read(&self) -> (Vec<Event>, u64) {
-        let asked = self.memory.asked[0].load(Relaxed);
-        let places = self.memory.rows.iter().take(asked as usize);
+        let asked = self.asked[0].load(Relaxed);
+        let places = self.rows.iter().take(asked as usize);
         let mut events: Vec<_> = places
             .filter_map(|[first, others @ ..]| {
                 let kind = first.load(Acquire);
@@ -201,7 +194,7 @@ mod tests {
         let events = Events::new(3).unwrap();
         (0..5).for_each(|n| events.keep(&event(n)));
         assert_eq!(events.read(), ((0..3).map(event).collect(), 2));
-        events.memory.rows[1][0].store(0, Relaxed);
+        events.rows[1][0].store(0, Relaxed);
         assert_eq!(events.read(), (vec![event(0), event(2)], 3));
     }
 }

@@ -3,7 +3,6 @@
 use super::Call;
 use crate::sys::{self, Shared};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// What is counted, recorder on or off.
@@ -129,7 +128,7 @@ const WORDS: usize = WALL + 1;
 /// One set of counters; clones count into the same set.
 #[derive(Clone, Debug)]
 pub struct Tally {
-    words: Arc<Shared<[AtomicU64; WORDS]>>,
+    words: Shared<[AtomicU64; WORDS]>,
     /// Whether the first event of a kind is told on standard error.
     notices: bool,
 }
@@ -140,7 +139,7 @@ impl Tally {
     /// # Errors
     /// `ENOMEM` from mmap(2).
     pub fn new(notices: bool) -> io::Result<Self> {
-        Ok(Self { words: Arc::new(Shared::new()?), notices })
+        Ok(Self { words: Shared::new()?, notices })
     }
 
     /// Adds to a counter and returns what it was before.
@@ -150,7 +149,7 @@ impl Tally {
 
     /// Counts a request of so many bytes.
     pub fn request(&self, bytes: u64) {
-        let words = &**self.words;
+        let words = &*self.words;
         words[Count::Requests as usize].fetch_add(1, Relaxed);
         words[Count::BytesIn as usize].fetch_add(bytes, Relaxed);
     }
