@@ -169,8 +169,10 @@ fn asked(parsed: &Parsed) -> Result<Asked, Exit> {
     if parsed.has("max-connections") && model.who == Who::Prefork {
         return Err(Exit::usage("--max-connections: prefork has as many as --workers says"));
     }
+    let batch = batch(parsed, model, transport, buffer)?;
     let settings = Settings {
         buffer,
+        batch,
         max_connections: number("max-connections", 1)?.map(within_descriptors).transpose()?,
         idle_timeout: time("idle-timeout")?,
         pause,
@@ -193,6 +195,32 @@ fn asked(parsed: &Parsed) -> Result<Asked, Exit> {
         settings,
         drain: time("drain")?.unwrap_or(Duration::from_secs(10)),
     })
+}
+
+/// `--batch`: what one call carries is no single input, so the phases of one are not told.
+fn batch(
+    parsed: &Parsed,
+    model: &Model,
+    transport: Transport,
+    buffer: usize,
+) -> Result<usize, Exit> {
+    let Some(batch) = parsed.number("batch", 1).map_err(Exit::usage)? else { return Ok(1) };
+    if !["blocking", "epoll"].contains(&model.name) || transport.kind() != sys::Kind::Datagram {
+        return Err(Exit::usage(
+            "--batch belongs to blocking and epoll, over --udp or --unixgram: connections have no datagrams to take together",
+        ));
+    }
+    if parsed.has("phases") || parsed.has("report") {
+        return Err(Exit::usage(
+            "--batch: one call carries many datagrams, so --phases and --report cannot tell the phases of each",
+        ));
+    }
+    if batch > 1024 || batch * buffer > 1 << 26 {
+        return Err(Exit::usage(format!(
+            "--batch {batch}: at most 1024, which is all that the kernel takes in a call, and 64 MiB of buffers"
+        )));
+    }
+    Ok(batch)
 }
 
 /// The endpoints that the transport flags and an address name.

@@ -21,6 +21,11 @@ pub(super) static COMMANDS: &[Command] = &[
             UNIXGRAM,
             option("service", "NAME", "what to answer: upper, echo, discard [upper]"),
             option("buffer", "N", "bytes of one receive at most [1024]"),
+            option(
+                "batch",
+                "N",
+                "blocking, epoll, datagrams: so many in one call, their answers in another [1]",
+            ),
             option("backlog", "N", "connections that may wait to be accepted [1024]"),
             option(
                 "max-connections",

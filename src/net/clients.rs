@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::phase::{Call, Count, End, Id, Observer};
 use crate::service::Service;
 use crate::stop::Stop;
-use crate::sys::{self, Address, Clock};
+use crate::sys::{self, Address, Batch, Clock};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ pub struct Clients {
     mode: Mode,
     most: usize,
     scratch: Box<[u8]>,
+    /// Where datagrams come by the batch: room for one.
+    batch: Option<Batch>,
     idle: Option<Idle>,
     /// A wait may have to end by itself: there is an idle time-out, or the listener rests.
     timed: bool,
@@ -56,6 +58,7 @@ impl Clients {
             mode,
             most: settings.max_connections.unwrap_or(usize::MAX),
             scratch: vec![0; settings.buffer].into_boxed_slice(),
+            batch: (settings.batch > 1).then(|| Batch::new(settings.batch, settings.buffer)),
             idle: settings.idle_timeout.map(Idle::new),
             timed: settings.idle_timeout.is_some(),
             local: false,
@@ -105,7 +108,10 @@ impl Clients {
         let listener = match front {
             Front::Stream(listener) => listener,
             Front::Datagram(socket) => {
-                self.more = socket.turn(tries, &mut self.scratch, service, observer)?;
+                self.more = match &mut self.batch {
+                    Some(batch) => socket.turn_batched(tries, batch, service, observer)?,
+                    None => socket.turn(tries, &mut self.scratch, service, observer)?,
+                };
                 return Ok(());
             }
         };
@@ -142,6 +148,10 @@ impl Clients {
         let listener = match front {
             Front::Stream(listener) => listener,
             Front::Datagram(socket) => {
+                if let Some(batch) = &mut self.batch {
+                    socket.turn_batched_waiting(batch, service, observer, stop)?;
+                    return Ok(None);
+                }
                 let taken = socket.receive_waiting(&mut self.scratch, observer, stop)?;
                 if let Taken::Packet(packet) = taken {
                     socket.answer(&packet, &mut self.scratch[..packet.len], service, observer);

@@ -111,7 +111,7 @@ impl Datagrams {
     }
 
     /// What a receive has brought. None of its errors but a broken socket ends the loop.
-    fn classify<O: Observer>(
+    pub(super) fn classify<O: Observer>(
         &self,
         received: io::Result<Packet>,
         observer: &mut O,

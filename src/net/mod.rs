@@ -1,6 +1,7 @@
 //! Floor 1: sockets in the service of a model: where to listen, whom to accept, what a connection
 //! keeps, and how all of it ends.
 
+mod batches;
 mod bind;
 mod clients;
 mod connection;
@@ -45,6 +46,8 @@ pub struct Settings {
     pub request_timeout: Option<Duration>,
     /// `io-uring` only: completions that its ring has room for. `None`: 4096.
     pub ring: Option<usize>,
+    /// Datagrams taken and answered in one call at most; 1: each has its own two calls.
+    pub batch: usize,
     /// Who runs the model, and how many: see [`concurrency`](crate::concurrency).
     pub workers: Workers,
 }
@@ -81,6 +84,7 @@ impl Default for Settings {
             pause: None,
             request_timeout: None,
             ring: None,
+            batch: 1,
             workers: Workers::default(),
         }
     }

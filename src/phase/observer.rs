@@ -77,6 +77,11 @@ pub trait Input {
         None
     }
 
+    /// How many requests they are, where something is to be answered.
+    fn requests(&self) -> u64 {
+        1
+    }
+
     /// Whether it is something to answer: not the end of a stream, not half of a datagram.
     fn whole(&self) -> bool;
 }
@@ -345,7 +350,7 @@ impl Observer for Counting {
 /// A receive that brought a request. What is none (the end of a stream, half of a datagram) is not counted here.
 pub(super) fn count_received(tally: &Tally, input: &impl Input) {
     if input.whole() {
-        tally.request(input.bytes() as u64);
+        tally.request(input.requests(), input.bytes() as u64);
     }
 }
 

@@ -147,10 +147,10 @@ impl Tally {
         self.words[count as usize].fetch_add(n, Relaxed)
     }
 
-    /// Counts a request of so many bytes.
-    pub fn request(&self, bytes: u64) {
+    /// Counts requests of so many bytes together.
+    pub fn request(&self, requests: u64, bytes: u64) {
         let words = &*self.words;
-        words[Count::Requests as usize].fetch_add(1, Relaxed);
+        words[Count::Requests as usize].fetch_add(requests, Relaxed);
         words[Count::BytesIn as usize].fetch_add(bytes, Relaxed);
     }
 

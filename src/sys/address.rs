@@ -73,6 +73,11 @@ impl Address {
         Ok((result, Self { storage, len: len.min(room) }))
     }
 
+    /// One that the kernel has written elsewhere, `len` bytes of it.
+    pub(super) fn of(storage: libc::sockaddr_storage, len: libc::socklen_t) -> Self {
+        Self { storage, len: len.min(size_of::<libc::sockaddr_storage>() as libc::socklen_t) }
+    }
+
     /// What a call reads.
     pub(super) fn raw(&self) -> (*const libc::sockaddr, libc::socklen_t) {
         ((&raw const self.storage).cast(), self.len)

@@ -13,6 +13,7 @@ mod address;
 mod affinity;
 #[cfg(feature = "remote")]
 mod at;
+mod batch;
 mod bytes;
 mod clock;
 #[cfg(feature = "remote")]
@@ -53,6 +54,7 @@ pub use at::{
     Entry, Open, Stat, fstatat, getdents64, mkdirat, openat2, readlinkat, renameat, symlinkat,
     unlinkat,
 };
+pub use batch::Batch;
 pub use bytes::{read, write};
 pub use clock::{Clock, clock_getres, clock_gettime, process_cpu_time};
 #[cfg(feature = "remote")]
