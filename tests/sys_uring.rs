@@ -113,7 +113,7 @@ fn a_client_is_accepted_received_from_and_answered() {
                 rig.ring.bytes(&mut taken).make_ascii_uppercase();
                 rig.ring.send_buffer(far, whose, taken, 7);
                 rig.hand_over();
-                let Sent { token: whose, len, result, waited, rest } = rig.sent.remove(0);
+                let Sent { token: whose, len, result, waited, rest, .. } = rig.sent.remove(0);
                 assert_eq!((whose, len, result.unwrap()), (token as u64, 7, 7));
                 assert!(!waited && rest.unsent().is_empty());
                 assert_eq!(read_exact(near, 7), format!("ROUND {round}").as_bytes());

@@ -175,7 +175,7 @@ impl Model {
         let datagrams = transport.kind() == Kind::Datagram;
         let handed_on = matches!(self.who, Who::Threads | Who::Pool | Who::Fork);
         let of_connections = |step: &Step| {
-            step.call == Call::Accept4
+            matches!(step.call, Call::Accept4 | Call::Getpeername)
                 || (step.call != Call::Clone
                     && matches!(step.phase, Phase::Open | Phase::Stall | Phase::Close))
         };

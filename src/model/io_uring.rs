@@ -26,13 +26,13 @@ pub fn serve<S: Service + ?Sized, O: Observer>(
     stop: &Stop,
 ) -> Result<(), Failure> {
     let mut clients = Clients::new(settings, Mode::Completion);
-    let mut ring = Ring::new(settings)?;
+    let mut ring = Ring::new(settings, &front)?;
     ring.watch(stop);
-    ring.accept(&front);
+    ring.listen(&front);
     // Until the stop, and then until the kernel has let go of everything.
     while ring.flies(stop) {
         if front.wakes() {
-            ring.accept(&front);
+            ring.listen(&front);
         }
         // wait and copy
         let timeout = clients.timeout(&front);
@@ -46,6 +46,12 @@ pub fn serve<S: Service + ?Sized, O: Observer>(
                 Completion::Received { token, input, more } => {
                     let id = Id::of_token(token);
                     ring.answer(&mut clients, id, (input, more), service, observer);
+                }
+                Completion::Packet { input, more } => {
+                    ring.answer_packet(&front, input, service, observer)?;
+                    if !more {
+                        ring.listen(&front);
+                    }
                 }
             }
         }
@@ -68,7 +74,7 @@ fn admit<O: Observer>(
         }
     }
     if !more && !front.rests() {
-        ring.accept(front);
+        ring.listen(front);
     }
     Ok(())
 }

@@ -88,6 +88,9 @@ impl<'t> Inspection<'t> {
             return self.counts.per_request();
         }
         let requests = self.server.filter(|server| server.requests > 0)?.requests;
+        if self.counts.completing == 0 {
+            return None;
+        }
         let calls = self.counts.completing.saturating_sub(self.counts.connections);
         Some(calls as f64 / requests as f64)
     }

@@ -113,9 +113,21 @@ pub(super) struct SyncCancel {
     pub(super) pad2: [u64; 3],
 }
 
+/// `struct io_uring_recvmsg_out`: what a multishot recvmsg writes in front of the sender's address, room for control messages, and the payload.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(super) struct RecvmsgOut {
+    pub(super) namelen: u32,
+    pub(super) controllen: u32,
+    /// All of the datagram, with `MSG_TRUNC` also what did not fit.
+    pub(super) payloadlen: u32,
+    pub(super) flags: u32,
+}
+
 // A layout that is not the kernel's must not compile.
 const _: () = assert!(size_of::<Sqe>() == 64 && size_of::<Cqe>() == 16);
 const _: () = assert!(size_of::<Params>() == 120 && size_of::<Offsets>() == 40);
+const _: () = assert!(size_of::<RecvmsgOut>() == 16);
 const _: () = assert!(size_of::<BufferEntry>() == 16 && size_of::<BufferRegister>() == 40);
 const _: () = assert!(size_of::<GetEventsArg>() == 24 && size_of::<SyncCancel>() == 64);
 
@@ -148,6 +160,7 @@ pub(super) const REGISTER_SYNC_CANCEL: u32 = 24;
 
 // Operations.
 pub(super) const OP_POLL_ADD: u8 = 6;
+pub(super) const OP_RECVMSG: u8 = 10;
 pub(super) const OP_ACCEPT: u8 = 13;
 pub(super) const OP_ASYNC_CANCEL: u8 = 14;
 pub(super) const OP_SEND: u8 = 26;

@@ -1,8 +1,9 @@
 //! Provided buffers: the kernel chooses one when data has come, so that an idle connection needs none.
 
-use super::abi::{BufferEntry, BufferRegister, REGISTER_PBUF_RING};
+use super::abi::{BufferEntry, BufferRegister, REGISTER_PBUF_RING, RecvmsgOut};
 use super::mapping::Mapping;
 use super::setup::register;
+use crate::sys::Address;
 use std::io;
 use std::mem::offset_of;
 use std::os::fd::OwnedFd;
@@ -12,6 +13,10 @@ use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 pub(super) const GROUP: u16 = 0;
 /// The kernel's own limit: a buffer's number and the ring's tail have 16 bits.
 pub(super) const MOST: u32 = 1 << 15;
+
+/// What stands in front of a datagram: its lengths, and room for the address of its sender.
+pub(super) const PACKET_FRONT: usize =
+    size_of::<RecvmsgOut>() + size_of::<libc::sockaddr_storage>();
 
 /// A buffer that the kernel has filled. It belongs to whoever holds this until it is given back or sent.
 #[derive(Debug)]
@@ -74,6 +79,41 @@ impl Buffers {
         let mut buffers = Self { of, entries, mask, size, tail: 0, memory, _ring: ring };
         (0..count).for_each(|id| buffers.provide(id as u16));
         Ok(buffers)
+    }
+
+    /// The filled buffer of a datagram of which `len` bytes are there, with what stands in front of them.
+    pub(super) fn packet(&self, id: u16, len: u32) -> (Taken, RecvmsgOut, Address) {
+        let front = PACKET_FRONT as u32;
+        assert!(len >= front, "a datagram without its front");
+        let Taken { of, id, .. } = self.taken(id, len);
+        let start = self.memory.at::<u8>(self.place(id), len as usize);
+        // SAFETY: the front lies there, inside the buffer, which is ours from the completion on; it may be unaligned.
+        let out = unsafe { start.cast::<RecvmsgOut>().read_unaligned() };
+        let name = start.wrapping_add(size_of::<RecvmsgOut>());
+        let room = (front as usize) - size_of::<RecvmsgOut>();
+        let from = Address::written(|raw, len| {
+            let bytes = (out.namelen as usize).min(room);
+            // SAFETY: the address lies behind the front, and the room for one is as large as what is copied at most.
+            unsafe { std::ptr::copy_nonoverlapping(name, raw.cast(), bytes) };
+            // SAFETY: the length is `written`'s own.
+            unsafe { *len = bytes as libc::socklen_t };
+            Ok(())
+        });
+        let from = from.map_or(Address::AUTOBIND, |(_, from)| from);
+        (Taken { of, id, start: front, len: len - front }, out, from)
+    }
+
+    /// Where the address of a datagram's sender is, and how long it is.
+    pub(super) fn sender(&self, taken: &Taken) -> (*const u8, u16) {
+        assert_eq!(
+            (taken.of, taken.start as usize),
+            (self.of, PACKET_FRONT),
+            "no datagram of this ring"
+        );
+        let start = self.memory.at::<u8>(self.place(taken.id), PACKET_FRONT);
+        // SAFETY: as in `packet`; nobody has written there since.
+        let out = unsafe { start.cast::<RecvmsgOut>().read_unaligned() };
+        (start.wrapping_add(size_of::<RecvmsgOut>()), out.namelen as u16)
     }
 
     /// The filled buffer of a completion.

@@ -5,6 +5,7 @@ use super::buffers::Taken;
 use super::mapping::Mapping;
 use super::operations::{Kind, Memory, Rest};
 use super::setup::Uring;
+use crate::sys::Packet;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -31,6 +32,13 @@ pub enum Completion {
         /// Whether there may be more without another operation.
         more: bool,
     },
+    /// Of [`Uring::receive_packets`].
+    Packet {
+        /// A datagram, and the buffer with its bytes. Errors: those of recvmsg(2); `ENOBUFS`, `ECANCELED`.
+        input: io::Result<(Packet, Taken)>,
+        /// Whether there may be more without another operation.
+        more: bool,
+    },
 }
 
 /// A send that is over.
@@ -44,6 +52,8 @@ pub struct Sent {
     pub result: io::Result<usize>,
     /// Whether it has waited for room.
     pub waited: bool,
+    /// Whether it was a datagram, which has no token.
+    pub packet: bool,
     /// What is not sent; of a send that was whole, what it was not to send.
     pub rest: Rest,
 }
@@ -101,7 +111,8 @@ impl Uring {
     fn sort(&mut self, cqe: Cqe, sent: &mut Vec<Sent>, completions: &mut VecDeque<Completion>) {
         let more = cqe.flags & abi::CQE_MORE != 0;
         let (kind, token) = Kind::of(cqe.user_data);
-        let flies = !matches!(kind, None | Some(Kind::SendAtOnce | Kind::Cancel));
+        let flies =
+            !matches!(kind, None | Some(Kind::SendAtOnce | Kind::SendPacket | Kind::Cancel));
         self.flights -= usize::from(flies && !more);
         match kind {
             Some(Kind::Accept) => {
@@ -116,13 +127,17 @@ impl Uring {
                 let input = self.input(cqe);
                 completions.push_back(Completion::Received { token, input, more });
             }
-            Some(Kind::SendAtOnce) => self.failed.push((cqe.user_data, cqe.res)),
+            Some(Kind::ReceivePacket) => {
+                let input = self.packet(cqe);
+                completions.push_back(Completion::Packet { input, more });
+            }
+            Some(Kind::SendAtOnce | Kind::SendPacket) => self.failed.push((cqe.user_data, cqe.res)),
             Some(Kind::SendWaiting) => {
                 let (rest, len) = self.waiting.remove(&cqe.user_data).unwrap_or_default();
                 let len = len as usize;
                 let result = result(cqe.res);
                 let rest = left(rest, *result.as_ref().unwrap_or(&0));
-                sent.push(Sent { token, len, result, waited: true, rest });
+                sent.push(Sent { token, len, result, waited: true, packet: false, rest });
             }
             // One that found nothing to cancel.
             Some(Kind::Cancel) | None => {}
@@ -142,6 +157,27 @@ impl Uring {
             return result.map(|_| None);
         }
         Ok(Some(taken))
+    }
+
+    /// What a receive of datagrams has brought.
+    fn packet(&mut self, cqe: Cqe) -> io::Result<(Packet, Taken)> {
+        let there = result(cqe.res);
+        let chosen = self.buffers.as_mut().filter(|_| cqe.flags & abi::CQE_BUFFER != 0);
+        let id = (cqe.flags >> abi::CQE_BUFFER_SHIFT) as u16;
+        match (there, chosen) {
+            (Ok(len), Some(buffers)) => {
+                let (taken, out, from) = buffers.packet(id, len as u32);
+                let len = out.payloadlen as usize;
+                Ok((Packet { len, truncated: len > taken.len(), from, stamp: None }, taken))
+            }
+            (there, chosen) => {
+                if let Some(buffers) = chosen {
+                    let unused = buffers.taken(id, 0);
+                    buffers.give_back(unused);
+                }
+                Err(there.err().unwrap_or_else(|| io::Error::from_raw_os_error(libc::ENOBUFS)))
+            }
+        }
     }
 
     /// The sends at once whose operations the kernel has read are over. It has spoken of those that were not whole.
@@ -165,8 +201,9 @@ impl Uring {
                 }
                 Memory::Own(rest) => left(rest, done),
             };
-            let (_, token) = Kind::of(lent.user_data);
-            sent.push(Sent { token, len, result, waited: false, rest });
+            let (kind, token) = Kind::of(lent.user_data);
+            let packet = kind == Some(Kind::SendPacket);
+            sent.push(Sent { token, len, result, waited: false, packet, rest });
         }
     }
 }

@@ -2,7 +2,7 @@
 //! [`Uring::enter`].
 
 use super::abi::{self, Sqe};
-use super::buffers::{GROUP, Taken};
+use super::buffers::{GROUP, PACKET_FRONT, Taken};
 use super::setup::Uring;
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -16,16 +16,20 @@ pub(super) enum Kind {
     SendAtOnce,
     SendWaiting,
     Cancel,
+    ReceivePacket,
+    SendPacket,
 }
 
 impl Kind {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::Accept,
         Self::Poll,
         Self::Receive,
         Self::SendAtOnce,
         Self::SendWaiting,
         Self::Cancel,
+        Self::ReceivePacket,
+        Self::SendPacket,
     ];
     const SHIFT: u32 = 28;
     const MASK: u64 = 0xf << Self::SHIFT;
@@ -107,6 +111,37 @@ impl Uring {
         sqe.flags = abi::SQE_BUFFER_SELECT;
         sqe.buf_group = GROUP;
         self.begin(sqe);
+    }
+
+    /// Bytes of a provided buffer that a datagram's sender and lengths take.
+    pub const PACKET_FRONT: usize = PACKET_FRONT;
+
+    /// Receives datagrams into the provided buffers, until a completion says that there will be no more.
+    pub fn receive_packets(&mut self, socket: impl AsFd) {
+        let mut sqe = operation(abi::OP_RECVMSG, &socket, Kind::ReceivePacket.with(0));
+        sqe.addr = std::ptr::from_ref(self.header.as_ref()) as u64;
+        sqe.len = 1;
+        // The length of all of it, also where the buffer is shorter.
+        sqe.op_flags = libc::MSG_TRUNC as u32;
+        sqe.ioprio = abi::RECV_MULTISHOT;
+        sqe.flags = abi::SQE_BUFFER_SELECT;
+        sqe.buf_group = GROUP;
+        self.begin(sqe);
+    }
+
+    /// Sends the first `len` bytes of a datagram's buffer back to its sender, at once or not at all, and gives the buffer back. Linux 6.1.
+    pub fn send_packet(&mut self, socket: impl AsFd, taken: Taken, len: usize) {
+        let buffers = self.buffers.as_ref().expect("a buffer was taken");
+        let len = len.min(taken.len()) as u32;
+        let ((name, name_len), start) = (buffers.sender(&taken), buffers.address(&taken));
+        let user_data = Kind::SendPacket.with(u64::from(taken.id));
+        let mut sqe = operation(abi::OP_SEND, &socket, user_data);
+        (sqe.addr, sqe.len) = (start as u64, len);
+        (sqe.addr2, sqe.addr_len) = (name as u64, name_len);
+        sqe.op_flags = (libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) as u32;
+        sqe.flags = abi::SQE_CQE_SKIP_SUCCESS;
+        let number = self.push(sqe);
+        self.lent.push_back(Lent { number, user_data, len, memory: Memory::Buffer(taken) });
     }
 
     /// The bytes that came.

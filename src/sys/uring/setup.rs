@@ -8,7 +8,7 @@ use super::operations::{Lent, Rest};
 use crate::sys::{check, timespec};
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -64,6 +64,8 @@ pub struct Uring {
     /// What waiting sends read from, and how much of it. Not dropped where the kernel could still read it.
     pub(super) waiting: ManuallyDrop<HashMap<u64, (Rest, u32)>>,
     pub(super) buffers: ManuallyDrop<Option<Buffers>>,
+    /// What a receive of datagrams shall bring: the sender, and no control messages.
+    pub(super) header: ManuallyDrop<Box<libc::msghdr>>,
     _rings: Mapping,
     _sqes: Mapping,
 }
@@ -140,6 +142,7 @@ impl Uring {
             failed: Vec::new(),
             waiting: ManuallyDrop::new(HashMap::new()),
             buffers: ManuallyDrop::new(None),
+            header: ManuallyDrop::new(Box::new(header())),
             _rings: rings,
             _sqes: sqes,
         })
@@ -269,6 +272,8 @@ impl Drop for Uring {
             unsafe { ManuallyDrop::drop(&mut self.waiting) };
             // SAFETY: as above.
             unsafe { ManuallyDrop::drop(&mut self.buffers) };
+            // SAFETY: as above.
+            unsafe { ManuallyDrop::drop(&mut self.header) };
         }
     }
 }
@@ -306,6 +311,15 @@ impl Sq {
         unsafe { place.write(sqe) };
         self.own_tail = self.own_tail.wrapping_add(1);
     }
+}
+
+/// A header with room for an address, which is all that is read of it.
+fn header() -> libc::msghdr {
+    let mut header = MaybeUninit::<libc::msghdr>::zeroed();
+    // SAFETY: a msghdr of zeros is valid: no name, no parts, no control.
+    let header = unsafe { header.assume_init_mut() };
+    header.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    *header
 }
 
 fn end(offset: u32, count: u32, size: usize) -> usize {
