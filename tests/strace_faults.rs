@@ -24,7 +24,8 @@ fn accepting_under(model: &str, errno: &str, when: &str) -> (Trace, support::End
 for_each_model! {
     /// faults.md row 3: the error belongs to a client that is gone.
     fn an_accept_that_fails_for_one_client_is_tried_again_at_once(model: &str) {
-        if !strace_works() {
+        // A ring's accepts are no calls.
+        if !strace_works() || entry(model).0.waits == Waits::Completion {
             return;
         }
         for errno in ["ECONNABORTED", "EPROTO", "EPERM", "ENETUNREACH"] {
@@ -40,7 +41,7 @@ for_each_model! {
 for_each_model! {
     /// faults.md row 2: the listener rests between the tries.
     fn an_accept_without_resources_is_tried_again_after_a_rest(model: &str) {
-        if !strace_works() {
+        if !strace_works() || entry(model).0.waits == Waits::Completion {
             return;
         }
         for errno in ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"] {
@@ -88,6 +89,9 @@ fn serving_under(
 fn interruptible(model: &str) -> Vec<&'static str> {
     let mut calls = vec!["accept4", "recvfrom", "sendto"];
     calls.extend(entry(model).1.map_or(&[][..], Call::traced));
+    if entry(model).0.waits == Waits::Completion {
+        calls = Call::IoUringEnter.traced().to_vec();
+    }
     calls
 }
 
@@ -124,10 +128,11 @@ for_each_model! {
 
 for_each_model! {
     /// faults.md row 14. Not for edge-triggered epoll and signals, where an injected EAGAIN spends an edge that the kernel
-    /// would have kept; nor where a receive waits and EAGAIN is its time-out.
+    /// would have kept; nor where a receive waits and EAGAIN is its time-out; nor where it is no call.
     fn spurious_readiness_is_harmless(model: &str) {
         let once = ["epoll-et", "sigio"].contains(&model);
-        if !strace_works() || once || entry(model).0.waits == Waits::InCall {
+        let waits = entry(model).0.waits;
+        if !strace_works() || once || matches!(waits, Waits::InCall | Waits::Completion) {
             return;
         }
         let (trace, ended) =

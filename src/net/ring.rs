@@ -138,13 +138,16 @@ impl Ring {
             let handed = observer.hand_over(self.sends, || self.raw.enter(Wait::Not));
             tolerate(handed, observer)?;
         }
-        (self.sends, self.behind) = (0, false);
+        self.sends = 0;
+        let behind = std::mem::take(&mut self.behind);
         let entered = observer.complete(|| {
             let entered = self.raw.enter(wait);
             self.raw.collect(&mut self.sent, &mut self.completions);
             let inputs = || self.completions.iter().filter(|c| !matches!(c, Completion::Ready));
             entered.map(|_| inputs().count())
         });
+        // Interrupted before the kernel has read them.
+        self.behind = behind && self.raw.unread() > 0;
         tolerate(entered, observer)?;
         let mut sent = std::mem::take(&mut self.sent);
         sent.drain(..).for_each(|sent| self.landed(clients, sent, observer));
