@@ -185,6 +185,22 @@ fn a_session_that_dies_ends_it_at_once() {
 }
 
 #[test]
+fn a_silent_server_is_given_up_where_an_idle_time_is_set() {
+    on_a_server(|remote| {
+        let mut forward = Forward::start(&remote, &["-D", "0", "--idle-timeout", "1s"]);
+        forward.addr();
+        let sessions = remote.sshd.sessions();
+        sessions.iter().for_each(|session| session.stop());
+        let (code, said) = forward.wait();
+        sessions.iter().for_each(|session| session.resume());
+        assert!(
+            code == Some(255) && said.contains("the ports: the connection is silent"),
+            "{said}"
+        );
+    });
+}
+
+#[test]
 fn a_server_without_sessions_still_forwards() {
     on(Options { max_sessions: Some(0), ..Options::default() }, |remote| {
         let (forward, at) = local(&remote, echo());

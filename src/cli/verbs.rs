@@ -24,7 +24,7 @@ const CONNECTION: &[Flag] = &[
     option(
         "keepalive",
         "DURATION",
-        "ask after so long a silence whether the host is there, and give up after three answers that did not come [1m]",
+        "ask after so long a silence whether the host is there; three missing answers end it [1m]",
     ),
     switch("compress", "compress what goes both ways: for slow lines"),
     option("idle-timeout", "DURATION", "give up when no byte moves for so long"),
@@ -89,7 +89,10 @@ pub(super) static VERBS: [Command; 14] = [
         &[
             &[
                 ENV,
-                switch("pty", "give it a terminal; its error output then comes with the output"),
+                switch(
+                    "pty",
+                    "give it a terminal, like ours and on it; its error output then comes with the output",
+                ),
                 switch("no-input", "give it no input; else ours is passed on"),
             ],
             CONNECTION,
@@ -205,19 +208,19 @@ pub(super) static VERBS: [Command; 14] = [
             &[
                 option(
                     "local",
-                    "[BIND:]PORT:HOST:PORT",
+                    "SPEC",
                     "from a port here to a place that the host reaches; may be repeated",
                 )
                 .or('L'),
                 option(
                     "remote",
-                    "[BIND:]PORT:HOST:PORT",
+                    "SPEC",
                     "from a port there to a place that we reach; may be repeated",
                 )
                 .or('R'),
                 option(
                     "dynamic",
-                    "[BIND:]PORT",
+                    "PORT",
                     "from a port here to wherever a SOCKS 5 client asks; may be repeated",
                 )
                 .or('D'),
@@ -231,7 +234,8 @@ pub(super) static VERBS: [Command; 14] = [
             CONNECTION,
             TOLD,
         ],
-        "BIND is an address of the machine that listens; without it only that machine may connect, * is everybody's.\n\
+        "SPEC is [BIND:]PORT:HOST:PORT, PORT also [BIND:]PORT; IPv6 addresses stand in brackets.\n\
+         BIND is an address of the machine that listens; without it only that machine may connect, * is everybody's.\n\
          Once a port is open its line is on standard output: 'listening on tcp ADDR -> PLACE', or 'listening there on ...'.\n\
          PORT 0 takes a free one. A place that refuses is said, and ends nothing else.",
     ),

@@ -30,6 +30,7 @@ use super::tunnel::{Arrivals, join};
 use bell::{Bell, Turnstile};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -132,17 +133,27 @@ impl Forwards {
         input: &mut impl Input,
         output: &mut impl Outlet,
     ) -> Result<Carried, Error> {
-        let channel = self.shared.open(to, None).await?;
-        let stop = self.shared.stop.heard();
-        let (carried, ended) = join(channel, &*self.shared, input, output, stop).await;
-        ended.map(|()| carried)
+        let stream = async {
+            let channel = self.shared.open(to, None).await?;
+            let stop = self.shared.stop.heard();
+            let (carried, ended) = join(channel, &*self.shared, input, output, stop).await;
+            ended.map(|()| carried)
+        };
+        self.shared.transport.attended(Step::Forward, "the stream", stream).await
     }
 
-    /// Waits until the session cannot go on.
+    /// Waits until the session cannot go on, or no byte has moved on it for its idle time.
     pub async fn run(&self) -> Error {
-        self.shared.stop.heard().await;
-        let failed = self.shared.failed.borrow().clone();
-        failed.unwrap_or_else(|| Error::new(Step::Forward, Reason::Disconnected, "it has ended"))
+        let ended = async {
+            self.shared.stop.heard().await;
+            let failed = self.shared.failed.borrow().clone();
+            let ended = || Error::new(Step::Forward, Reason::Disconnected, "it has ended");
+            Err::<Infallible, _>(failed.unwrap_or_else(ended))
+        };
+        match self.shared.transport.attended(Step::Forward, "the ports", ended).await {
+            Ok(never) => match never {},
+            Err(error) => error,
+        }
     }
 }
 

@@ -72,15 +72,24 @@ impl SshError {
     }
 
     fn of(session: &Session, code: c_int) -> Self {
-        let error = ssh2::Error::from_session_error(session, code);
-        Self { code, message: error.message().to_owned() }
+        ssh2::Error::from_session_error(session, code).into()
+    }
+
+    /// What the kernel said, where it was the socket: libssh2 says no more than that.
+    fn with_errno(mut self) -> Self {
+        let errno = FAILED.get();
+        if self.disconnected() && errno != 0 {
+            let error = std::io::Error::from_raw_os_error(errno);
+            self.message = format!("{}: {}", self.message, super::describe(&error));
+        }
+        self
     }
 }
 
 impl From<ssh2::Error> for SshError {
     fn from(error: ssh2::Error) -> Self {
         let (ssh2::ErrorCode::Session(code) | ssh2::ErrorCode::SFTP(code)) = error.code();
-        Self { code, message: error.message().to_owned() }
+        Self { code, message: error.message().to_owned() }.with_errno()
     }
 }
 
@@ -123,6 +132,11 @@ thread_local! {
     static TRAFFIC: Cell<Traffic> = const {
         Cell::new(Traffic { receives: 0, receives_again: 0, sends: 0, bytes_in: 0, bytes_out: 0 })
     };
+}
+
+thread_local! {
+    /// The errno of this thread's last call on a counted socket; 0: it went well, or would have had to wait.
+    static FAILED: Cell<c_int> = const { Cell::new(0) };
 }
 
 /// The traffic of this thread's counted sessions so far.
@@ -211,11 +225,15 @@ unsafe extern "C" fn counted_send(
 
 /// libssh2's own callbacks return the negative errno, and take EINTR and ENOENT for EAGAIN (ssh2_recv in misc.c).
 fn result_of(result: ssize_t) -> ssize_t {
+    FAILED.set(0);
     if result >= 0 {
         return result;
     }
     match std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO) {
         libc::EINTR | libc::EAGAIN => -(libc::EAGAIN as ssize_t),
-        errno => -(errno as ssize_t),
+        errno => {
+            FAILED.set(errno);
+            -(errno as ssize_t)
+        }
     }
 }
