@@ -121,11 +121,11 @@ impl Draft {
             vec![format!("asleep {}", Nanos(kernel.asleep)), runnable]
         } else {
             let wake = phases.wake.filter(|&wake| wake > 0);
-            wake.map(|wake| format!("wake-up {} of it", Nanos(wake))).into_iter().collect()
+            wake.map(|wake| format!("wake-up {}", Nanos(wake))).into_iter().collect()
         };
         self.block(Phase::Wait, phases.wait, slept);
         self.moment("data ready");
-        let mut details = vec!["inside the same call".to_owned()];
+        let mut details = vec!["in the same call".to_owned()];
         details.extend((phases.nth.1 > 1).then(|| format!("a share of {}", phases.nth.1)));
         let copied = self.io.kernel.map(|kernel| Kernel::told(kernel.copied));
         details.extend(copied.map(|copied| format!("copied in {copied}")));
