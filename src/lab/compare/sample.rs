@@ -193,6 +193,8 @@ fn steady_calls(
             _ => 0,
         }
     };
+    // A ring's receives are no calls.
+    let requests = if model.waits == crate::phase::Waits::Completion { 0 } else { requests };
     requests + calls.iter().map(steady).sum::<u64>()
 }
 
