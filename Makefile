@@ -97,8 +97,8 @@ bench-peers: ## the models beside mio, tokio, monoio, libuv, Go, asyncio, uvloop
 	$(call with,go libuv uvloop valgrind) tests/peers/servers/build '$(TARGET_DIR)/peers'
 	$(call with,go libuv uvloop valgrind) cargo bench --locked --bench field $(or $(ARGS),-- --record '$(CURDIR)/docs/records/$(shell date +%F)-peers.md')
 
-bench-remote: ## the remote beside OpenSSH and paramiko, 4 minutes (ARGS='-- put get connect exec --rounds 8 --size 512M --record FILE')
-	$(call with,ssh sshd paramiko) cargo bench --locked --bench remote $(ARGS)
+bench-remote: ## the remote beside OpenSSH, rsync and paramiko, 8 minutes (ARGS='-- put get put-tree get-tree connect exec --rounds 8 --size 512M --record FILE')
+	$(call with,ssh sshd rsync paramiko) cargo bench --locked --bench remote $(ARGS)
 
 lint: ## rustfmt, clippy and rustdoc; warnings are errors
 	$(call with,lint) cargo fmt --check

@@ -18,7 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::task::Poll;
 use std::time::{Duration, Instant};
-use support::{alone, pattern, scratch};
+use support::{alone, long, pattern, scratch};
 use waitcopy::lab::sshd::{Options, Sshd};
 use waitcopy::reactor::{Deadline, Reactor};
 use waitcopy::remote::sftp::{OpenFlags, Progress, Sftp, Transfer};
@@ -105,6 +105,37 @@ fn two_hundred_commands_leave_nothing_behind() {
             assert!(after.1 < before.1 + 1024, "{} KiB, then {}", before.1, after.1);
         });
         assert!(descriptors() < 20, "{}", descriptors());
+    });
+}
+
+/// A thousand of them in the long run, ten at a time; each lists a folder.
+#[test]
+fn a_thousand_connects_leave_nothing_behind() {
+    let rounds = if long() { 100 } else { 15 };
+    alone("a_thousand_connects_leave_nothing_behind", move || {
+        let Some(sshd) = ssh::or_skip(Sshd::start(Options::default())) else { return };
+        let (client, reactor) = (knowing(&sshd), Reactor::new().unwrap());
+        let mut before = (0, 0);
+        for round in 0..rounds {
+            let one = || -> One<'_, _> {
+                Box::pin(async {
+                    let session = client.connect_on(&reactor).await.unwrap();
+                    let sftp = session.sftp().await.unwrap();
+                    sftp.read_dir(".").await.unwrap();
+                    sftp.close().await.unwrap();
+                    session.close().await.unwrap();
+                })
+            };
+            let ended = reactor.run(together((0..10).map(|_| one()).collect()));
+            assert_eq!(ended.len(), 10);
+            if round == 4 {
+                before = (descriptors(), memory_kib("VmRSS"));
+            }
+        }
+        let after = (descriptors(), memory_kib("VmRSS"));
+        println!("{} connects: {before:?} descriptors and KiB, then {after:?}", rounds * 10);
+        assert_eq!(after.0, before.0, "descriptors");
+        assert!(after.1 < before.1 + 1024, "{} KiB, then {}", before.1, after.1);
     });
 }
 

@@ -2,10 +2,13 @@
 //!
 //!     cargo bench --bench remote [-- CASE... --rounds N --size BYTES --record FILE]        (make bench-remote)
 //!
-//! A case is `put`, `get`, `connect` or `exec`. Each client is a process of its own, ours too: this program starts itself. Wall time is
+//! A case is `put`, `get`, `put-tree`, `get-tree`, `connect` or `exec`. Each client is a process of its own, ours too: this program starts itself. Wall time is
 //! from its start to its end, login and all; CPU time and peak memory are what wait4(2) tells of it and of the children that it waited
 //! for (the ssh below sftp; of memory the larger of the two). What counts is the ratio within each round. Everything is printed, raw
 //! figures too.
+
+#[path = "remote/trees.rs"]
+mod trees;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -17,6 +20,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 use waitcopy::lab::sshd::{KeyKind, Options, Sshd};
 use waitcopy::remote::config::IdentityAgent;
+use waitcopy::remote::sftp::Tree;
 use waitcopy::remote::{Client, blocking};
 use waitcopy::sys;
 
@@ -39,6 +43,8 @@ enum Who {
     /// The same, without the post-quantum key exchange that it likes best and libssh2 has only with OpenSSL 3.5.
     OpenSshCurve,
     Paramiko,
+    /// rsync -a over OpenSSH's ssh.
+    Rsync,
 }
 
 impl Who {
@@ -49,6 +55,7 @@ impl Who {
             Self::OpenSshGcm => "OpenSSH, aes128-gcm",
             Self::OpenSshCurve => "OpenSSH, curve25519",
             Self::Paramiko => "paramiko",
+            Self::Rsync => "rsync -a",
         }
     }
 }
@@ -215,6 +222,14 @@ fn client(words: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     match (job.as_str(), rest) {
         ("put", [from, to]) => drop(ssh.put(from, to)?),
         ("get", [from, to]) => drop(ssh.get(from, to)?),
+        ("put-tree" | "get-tree", [from, to]) => {
+            let how = Tree::new();
+            let done = ssh.files(async |sftp| match job.as_str() {
+                "put-tree" => sftp.put_tree(from, to, how).await,
+                _ => sftp.get_tree(from, to, how).await,
+            })?;
+            assert_eq!(done.failed, 0);
+        }
         ("login", []) => run(&ssh)?,
         ("exec", [count]) => {
             run(&ssh)?;
@@ -320,10 +335,12 @@ fn wanted(words: &[String]) -> Result<Wanted, String> {
                 wanted.size = mebibytes.ok_or("--size: such as 512M")? << 20;
             }
             "--record" => wanted.record = Some(value()?.into()),
-            "put" | "get" | "connect" | "exec" => wanted.cases.push(word.clone()),
+            "put" | "get" | "put-tree" | "get-tree" | "connect" | "exec" => {
+                wanted.cases.push(word.clone())
+            }
             _ => {
                 return Err(format!(
-                    "what is {word}? put, get, connect, exec, --rounds N, --size 512M, --record FILE"
+                    "what is {word}? put, get, put-tree, get-tree, connect, exec, --rounds N, --size 512M, --record FILE"
                 ));
             }
         }
@@ -357,6 +374,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for job in ["put", "get"].into_iter().filter(|job| want(job)) {
         let name = format!("{job} of {} MiB of random bytes, {rounds} rounds", size >> 20);
         report.case(&name, &copying, rounds, |who| bench.copy(who, job));
+    }
+    let trees = [Who::Ours, Who::OpenSsh, Who::Rsync];
+    for job in ["put-tree", "get-tree"].into_iter().filter(|job| want(job)) {
+        let name = format!("{job} of 10,000 files of 1 KiB in 100 directories, {rounds} rounds");
+        report.case(&name, &trees, rounds, |who| bench.copy_tree(who, job));
     }
     if want("connect") {
         let name = format!(
