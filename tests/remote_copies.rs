@@ -70,6 +70,29 @@ fn chacha20_poly1305_is_openssls() {
     });
 }
 
+/// Of what a server has the cheapest is taken, and whatever it has is taken.
+#[test]
+fn ciphers_are_asked_for_by_what_they_cost() {
+    for (offered, taken) in [
+        ("aes256-gcm@openssh.com,aes128-gcm@openssh.com,aes256-ctr,aes128-ctr", "aes128-ctr"),
+        ("aes256-gcm@openssh.com", "aes256-gcm@openssh.com"),
+        ("aes128-cbc", "aes128-cbc"),
+    ] {
+        let options = Options { ciphers: Some(offered.into()), ..Options::default() };
+        copied(options, async move |session, there, here| {
+            let methods = &session.about().methods;
+            assert_eq!(methods.iter().filter(|method| *method == taken).count(), 2, "{methods:?}");
+            let bytes = pattern(MIB, 3);
+            fs::write(here.join("from"), &bytes).unwrap();
+            let sftp = session.sftp().await.unwrap();
+            sftp.put(here.join("from"), there.join("to")).await.unwrap();
+            sftp.get(there.join("to"), here.join("back")).await.unwrap();
+            assert!(fs::read(here.join("back")).unwrap() == bytes);
+            sftp.close().await.unwrap();
+        });
+    }
+}
+
 /// Gets a file of 8 MiB, and does something to it once the first bytes are here.
 async fn get(sftp: &Sftp, from: &Path, to: &Path, so: impl FnOnce()) -> Result<u64, Error> {
     let mut so = Some(so);

@@ -12,7 +12,7 @@ use super::target::Target;
 use super::timeouts::{Keepalive, Timeouts};
 use super::transport::Transport;
 use super::verify::{Policy, Trust, Verifier};
-use super::{auth, blocking};
+use super::{auth, blocking, methods};
 use crate::reactor::{Deadline, Handle, Reactor};
 use crate::sys;
 use ssh2::MethodType;
@@ -363,6 +363,7 @@ impl Client {
             |error| Error::ssh(Step::Handshake, "settings", &sys::ssh::SshError::from(error));
         let session = transport.session();
         session.method_pref(MethodType::HostKey, &verifier.preference()).map_err(failed)?;
+        methods::prefer(session).map_err(failed)?;
         session.set_compress(self.settings.compression);
         let shake = |session: &ssh2::Session| Ok(session.clone().handshake()?);
         let shaken = transport.exclusively(shake);

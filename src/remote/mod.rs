@@ -33,7 +33,7 @@
 //!
 //! # The rooms
 //!
-//! - `client.rs` from a name to a session, `connect.rs` its first steps, `verify.rs` the check of the host's key
+//! - `client.rs` from a name to a session, `connect.rs` its first steps, `methods.rs` which ciphers come first, `verify.rs` the check of the host's key
 //!   ([`known_hosts`], [`host_key`]), `auth.rs` the login ([`key_file`], [`agent`], [`secret`], `credentials.rs`).
 //! - [`target`] what a person types, [`config`] what OpenSSH's configuration says of it.
 //! - `transport.rs` the one owner of libssh2's session; `channel.rs` channels; `exec.rs` commands and shells, `window.rs` their terminal's size; `stream.rs` where bytes come from
@@ -67,6 +67,7 @@ pub mod forward;
 pub mod host_key;
 pub mod key_file;
 pub mod known_hosts;
+mod methods;
 pub mod pattern;
 mod route;
 pub mod secret;
