@@ -34,12 +34,17 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// A server that renames over files and one that cannot, one that tells its limits and one that does not.
+/// A server that renames over files and one that cannot, one that tells its limits and one that does not; keys that change all the
+/// time.
 #[test]
 fn a_tree_is_the_same_there_and_back() {
-    for command in ["internal-sftp", "internal-sftp -P posix-rename,limits"] {
-        let sftp = Sftp::Command(command.into());
-        on_a_server(Options { sftp, ..Options::default() }, |remote| {
+    for (command, rekey) in [
+        ("internal-sftp", None),
+        ("internal-sftp -P posix-rename,limits", None),
+        ("internal-sftp", Some("256K".to_owned())),
+    ] {
+        let (sftp, rekey_limit) = (Sftp::Command(command.into()), rekey);
+        on_a_server(Options { sftp, rekey_limit, ..Options::default() }, |remote| {
             let (from, back) = (remote.here("from"), remote.here("back"));
             let (files, directories) = make(&from);
             let said = remote.run("put", &["-r"], &[text(&from), "there"]).well();
