@@ -1,6 +1,8 @@
 //! The remote against a real sshd, where something goes another way than usual.
 #![cfg(feature = "remote")]
 
+#[path = "support/slow.rs"]
+mod slow;
 #[path = "support/ssh.rs"]
 mod ssh;
 mod support;
@@ -8,11 +10,8 @@ mod support;
 use std::cell::Cell;
 use std::fs;
 use std::future::poll_fn;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::task::Poll;
-use std::thread;
 use std::time::Duration;
 use support::{scratch, watchdog};
 use waitcopy::lab::sshd::{KeyKind, Options, Sftp, Sshd};
@@ -147,36 +146,13 @@ impl Input for Silence {
     }
 }
 
-/// Stands before the server and takes what goes to it slowly, four mebibytes in a second; what comes from it goes through.
-fn slow_way(to: SocketAddr) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    // Inherited by what it accepts.
-    waitcopy::sys::set_receive_buffer(&listener, 32 << 10).expect("a small buffer");
-    let here = listener.local_addr().expect("its address");
-    thread::spawn(move || {
-        let (mut near, _) = listener.accept().expect("a client");
-        let mut far = TcpStream::connect(to).expect("the server");
-        waitcopy::sys::set_send_buffer(&far, 32 << 10).expect("a small buffer");
-        let (mut from, mut into) = (far.try_clone().expect("dup"), near.try_clone().expect("dup"));
-        thread::spawn(move || std::io::copy(&mut from, &mut into));
-        let mut piece = [0; 16 << 10];
-        while let Ok(n @ 1..) = near.read(&mut piece) {
-            if far.write_all(&piece[..n]).is_err() {
-                break;
-            }
-            thread::sleep(Duration::from_secs(1) * n as u32 / (4 << 20));
-        }
-    });
-    here
-}
-
 #[test]
 fn a_packet_that_waits_for_room_keeps_nobody_busy() {
     watchdog(PATIENCE, || {
         let Some(sshd) = ssh::or_skip(Sshd::start(Options::default())) else { return };
         let key = sshd.client_key(KeyKind::Ed25519).expect("a key");
         let known = sshd.folder().join("known_hosts_of_the_test");
-        let way = slow_way(sshd.addr());
+        let way = slow::way(sshd.addr());
         let line =
             sshd.known_hosts().replace(&sshd.addr().port().to_string(), &way.port().to_string());
         fs::write(&known, line).expect("known_hosts");

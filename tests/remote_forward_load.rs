@@ -5,6 +5,8 @@
 mod forward;
 #[path = "support/remote_cli.rs"]
 mod remote_cli;
+#[path = "support/slow.rs"]
+mod slow;
 #[path = "support/ssh.rs"]
 mod ssh;
 mod support;
@@ -127,25 +129,31 @@ fn a_thousand_connections_at_once() {
 #[test]
 fn clients_that_reset_in_the_middle_end_nobody_else() {
     on_a_server(|remote| {
-        let (mut forward, at) = local(&remote, echo());
+        // The way is slow, so that nearly always a packet is sent in part.
+        let way = slow::way(remote.sshd.addr());
+        let port = |addr: std::net::SocketAddr| addr.port().to_string();
+        let known = remote.sshd.known_hosts().replace(&port(remote.sshd.addr()), &port(way));
+        std::fs::write(&remote.known, known).unwrap();
+        let to = echo();
+        let mut command = remote.bare("forward");
+        command.arg("--identity").arg(&remote.key);
+        command.args(["-L", &format!("0:{}:{}", to.ip(), to.port())]);
+        command.arg(format!("{}@{way}", remote.sshd.user()));
+        let mut forward = Forward::of(command);
+        let at = forward.addr();
         let mut neighbour = TcpStream::connect(at).unwrap();
         let bytes = Arc::new(pattern(1 << 20, 13));
-        for round in 0..30 {
-            let barrier = Arc::new(Barrier::new(6));
-            let clients: Vec<_> = (0..6)
+        for round in 0..15 {
+            let barrier = Arc::new(Barrier::new(3));
+            let clients: Vec<_> = (0..3)
                 .map(|n| {
                     let (bytes, barrier) = (Arc::clone(&bytes), Arc::clone(&barrier));
                     thread::spawn(move || {
                         let mut stream = TcpStream::connect(at).unwrap();
                         barrier.wait();
-                        // Nobody reads what comes back: the way fills up.
-                        stream.set_nonblocking(true).unwrap();
-                        for piece in bytes[..(1 << 16) * (n + 1)].chunks(1000) {
-                            match stream.write(piece) {
-                                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                                done => drop(done.unwrap()),
-                            }
-                        }
+                        // The echo comes back, and is read no further: it cannot be brought here, and more is on its way there.
+                        stream.write_all(&bytes[..(1 << 17) * (n + 1)]).unwrap();
+                        stream.read_exact(&mut [0; 1000]).unwrap();
                         // A reset: what is on its way here is thrown away.
                         sys::set_linger(&stream, 0).unwrap();
                     })
@@ -163,24 +171,21 @@ fn clients_that_reset_in_the_middle_end_nobody_else() {
 #[test]
 fn a_session_that_dies_ends_it_at_once() {
     on_a_server(|remote| {
-        // An idle one hears of it as well.
-        for busy in [true, false] {
-            let (forward, at) = local(&remote, echo());
-            let mut stream = TcpStream::connect(at).unwrap();
-            if busy {
-                exchange(&mut stream, b"hello");
-            }
-            until("the session is there", || !remote.sshd.sessions().is_empty());
-            remote.sshd.kill_sessions();
-            let (code, said) = forward.wait();
-            assert_eq!(code, Some(255), "{said}");
-            assert!(said.contains("forward") && said.contains("forwarded"), "{said}");
-            let ended = stream.read(&mut [0]);
-            assert!(
-                matches!(&ended, Ok(0))
-                    || ended.is_err_and(|e| e.kind() == ErrorKind::ConnectionReset)
-            );
-        }
+        let (forward, at) = local(&remote, echo());
+        let mut stream = TcpStream::connect(at).unwrap();
+        exchange(&mut stream, b"hello");
+        remote.sshd.kill_sessions();
+        let (code, said) = forward.wait();
+        assert_eq!(code, Some(255), "{said}");
+        assert!(said.contains("forward: ") && said.contains("forwarded 1 connections"), "{said}");
+        let ended = stream.read(&mut [0]);
+        let ended = ended.map_err(|error| error.kind());
+        assert!(matches!(ended, Ok(0) | Err(ErrorKind::ConnectionReset)), "{ended:?}");
+        // One that nobody uses hears of it as well.
+        let (forward, _) = local(&remote, echo());
+        remote.sshd.kill_sessions();
+        let (code, said) = forward.wait();
+        assert_eq!(code, Some(255), "{said}");
     });
 }
 
@@ -259,16 +264,18 @@ fn without_descriptors_clients_wait_and_the_others_go_on() {
         let held: Vec<_> = (0..40).map(|_| TcpStream::connect(at).unwrap()).collect();
         until("the table is full", || descriptors(forward.pid()) >= 24);
         (0..200).for_each(|n: u32| exchange(&mut first, &n.to_be_bytes()));
-        // It does not spin: half a second of this costs little of a core.
+        // It does not spin: two seconds of this cost little of a core.
         let cpu = || {
             let stat = std::fs::read_to_string(format!("/proc/{}/stat", forward.pid())).unwrap();
             let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
             fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
         };
         let before = cpu();
-        thread::sleep(Duration::from_millis(500));
+        thread::sleep(Duration::from_secs(2));
         // In hundredths of a second.
-        assert!(cpu() - before <= 10, "{}", cpu() - before);
+        let spent = cpu() - before;
+        println!("{spent} hundredths of a second");
+        assert!(spent <= 20, "{spent}");
         drop(held);
         let mut last = TcpStream::connect(at).unwrap();
         exchange(&mut last, b"last");
