@@ -2,6 +2,27 @@
 //! place that we reach ([`Forwards::remote`]), to wherever a SOCKS client asks ([`Forwards::socks`]), and one without a port
 //! ([`Forwards::stream`]).
 //!
+//! ```no_run
+//! use waitcopy::reactor::Reactor;
+//! use waitcopy::remote::Client;
+//! use waitcopy::remote::forward::{Listen, Place};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let reactor = Reactor::new()?;
+//! let gate = Client::new("root@120.92.84.249")?;
+//! let inner = Client::new("root@192.168.0.7")?.through(gate);
+//! reactor.run(async {
+//!     let ssh = inner.connect_on(&reactor).await?;
+//!     let forwards = ssh.forwards().await?;
+//!     let listen = Listen { bind: None, port: 0 };
+//!     let at = forwards.local(&listen, Place { host: "localhost".into(), port: 5432 })?;
+//!     println!("the database is at {at}");
+//!     Err(forwards.run().await)
+//! })?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! One task a connection, as many as there are descriptors. Each holds a piece of 32 KiB while it carries one and nothing while it
 //! waits; beyond that at most a channel's window, 2 MiB, waits for who does not read.
 //!
