@@ -88,6 +88,9 @@ impl Connection {
 
     /// For a ring: takes back what was not sent, before what was answered meanwhile.
     pub(super) fn land(&mut self, rest: Rest) {
+        if rest.unsent().is_empty() && self.output.is_none() {
+            return;
+        }
         let kept = self.output.get_or_insert_default();
         kept.in_flight = 0;
         if !rest.unsent().is_empty() {
