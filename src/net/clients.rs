@@ -364,7 +364,8 @@ impl Clients {
     /// listener's rest ends. `None`, for ever, without either, and then no clock is read.
     #[must_use]
     pub fn timeout(&mut self, front: &Front) -> Option<Duration> {
-        if !self.timed {
+        // Where a ring accepts, nobody has asked about the rest before.
+        if !self.timed && !front.rests() {
             return None;
         }
         self.timed = self.idle.is_some() || front.rests();
