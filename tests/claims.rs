@@ -125,6 +125,19 @@ fn many_connections_at_once() {
 }
 
 #[test]
+fn a_read_after_readiness() {
+    let calls = |receives| Calls { requests: 1_000, readiness: 1_000, receives };
+    let (select, ring) = (("select", calls(1_001)), ("io-uring", calls(0)));
+    is(&judge::then_read(&[select, ("epoll", calls(1_000))]), Verdict::Holds);
+    let both = judge::then_read(&[select, ring]);
+    is(&both, Verdict::Depends);
+    assert!(both.because.contains("true of select") && both.because.contains("not of io-uring"));
+    is(&judge::then_read(&[ring]), Verdict::DoesNotHold);
+    is(&judge::then_read(&[("select", Calls::default())]), Verdict::Depends);
+    is(&judge::then_read(&[]), Verdict::Depends);
+}
+
+#[test]
 fn two_calls_for_one() {
     let calls = |readiness, receives| Calls { requests: 1_000, readiness, receives };
     is(&judge::two_calls(&calls(0, 1_001), &calls(1_002, 1_001)), Verdict::Holds);

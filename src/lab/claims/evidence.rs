@@ -8,6 +8,7 @@ use crate::json::Value;
 use crate::lab::compare::{self, Point};
 use crate::lab::{Family, Server};
 use crate::model::find;
+use crate::phase::Call;
 use crate::sys;
 use std::io;
 use std::time::Duration;
@@ -46,6 +47,8 @@ pub struct Evidence {
     pub calls_blocking: Calls,
     /// The same.
     pub calls_select: Calls,
+    /// The same of models that tell of readiness or of completions, where this machine has them.
+    pub calls_beyond: Vec<(&'static str, Calls)>,
     /// select under 100 busy clients.
     pub busy_select: Late,
     /// select over blocking, one client, a ratio per round.
@@ -172,6 +175,12 @@ pub fn measure(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<Evidence, 
     progress("calls per request, counted by the server");
     evidence.calls_blocking = Calls::of(&drive(plan, "blocking", 1, 0, true)?.report);
     evidence.calls_select = Calls::of(&drive(plan, "select", 1, 0, true)?.report);
+    for model in ["select", "epoll", "sigio", "async", "io-uring"] {
+        if find(model).is_some_and(|model| model.available().is_ok()) {
+            let calls = Calls::of(&drive(plan, model, 1, 0, true)?.report);
+            evidence.calls_beyond.push((model, calls));
+        }
+    }
     evidence.busy_select = Late::of(&drive(plan, "select", 100, 0, true)?.report, Duration::ZERO);
     progress("100 clients at once");
     for model in ["blocking", "select", "epoll"] {
@@ -316,7 +325,10 @@ impl Calls {
         let of = |path: &str| report.count(path).unwrap_or(0);
         Self {
             requests: of("counts.requests"),
-            readiness: of("calls.select") + of("calls.poll") + of("calls.epoll_wait"),
+            readiness: Call::READINESS
+                .iter()
+                .map(|call| of(&format!("calls.{}", call.name())))
+                .sum(),
             receives: of("calls.recvfrom") + of("calls.recvmsg"),
         }
     }

@@ -21,7 +21,7 @@ pub struct Claim {
 }
 
 /// Every claim, in the notes' order.
-pub static CLAIMS: [Claim; 16] = [
+pub static CLAIMS: [Claim; 17] = [
     Claim {
         name: "default",
         words: "在linux中,默认情况下所有的socket都是blocking",
@@ -85,6 +85,14 @@ pub static CLAIMS: [Claim; 16] = [
         test: "server CPU per request of 10 active clients among more and more silent ones: select, poll and epoll",
         source: None,
         judge: |e| verdict::polls_all(&e.crowd),
+    },
+    Claim {
+        name: "then-read",
+        words: "select就会返回。这个时候用户进程再调用read操作,将数据从kernel拷贝到用户进程",
+        translation: "select returns; then the user process calls read, which copies the data from the kernel to the process",
+        test: "one client, calls counted by the server: select, epoll, and what the notes do not have: signals, futures, completions",
+        source: None,
+        judge: |e| verdict::then_read(&e.calls_beyond),
     },
     Claim {
         name: "two-calls",

@@ -270,6 +270,35 @@ pub fn two_calls(blocking: &Calls, select: &Calls) -> Judgement {
     }
 }
 
+/// The copy is a call of its own, which the process makes when it is told.
+#[must_use]
+pub fn then_read(calls: &[(&'static str, Calls)]) -> Judgement {
+    let receives = |calls: &Calls| ratio(calls.receives as f64, calls.requests as f64);
+    let figure = |(model, calls): &(&str, Calls)| {
+        Figure::new(format!("{model}: receives per request"), receives(calls), Unit::Count)
+    };
+    let figures = calls.iter().map(figure).collect();
+    let (read, none): (Vec<_>, Vec<_>) =
+        calls.iter().filter(|(_, c)| c.requests > 0).partition(|(_, calls)| receives(calls) > 0.95);
+    let names = |list: &[&(&str, Calls)]| {
+        list.iter().map(|(model, _)| *model).collect::<Vec<_>>().join(", ")
+    };
+    match (read.is_empty(), none.is_empty()) {
+        (false, true) => judged(Verdict::Holds, format!("true of {}", names(&read)), figures),
+        (false, false) => judged(
+            Verdict::Depends,
+            format!(
+                "true of {}, which tell that data is there; not of {}, which tells that it has been copied: no receive is a call",
+                names(&read),
+                names(&none)
+            ),
+            figures,
+        ),
+        (true, false) => judged(Verdict::DoesNotHold, "nobody made a receive", figures),
+        (true, true) => judged(Verdict::Depends, "nothing was measured", figures),
+    }
+}
+
 /// Smallest, median and largest.
 fn spread(ratios: &[f64]) -> Option<[f64; 3]> {
     if ratios.is_empty() {
