@@ -1,4 +1,4 @@
-//! Threads and children behind one address: faults.md rows 19, 28, 29, 31, 33, 34; how a family begins, counts
+//! Threads and children behind one address: faults.md rows 16, 19, 28, 29, 31, 33, 34; how a family begins, counts
 //! together and ends together.
 
 mod support;
@@ -14,6 +14,7 @@ use support::{
     PATIENCE, Server, exchange, many_descriptors, pattern, report, scratch, serve, state, until,
     watchdog,
 };
+use waitcopy::json::Value;
 use waitcopy::service::Upper;
 use waitcopy::stop::Stop;
 use waitcopy::sys::{self, SIGTERM, SIGUSR1};
@@ -53,6 +54,36 @@ fn a_host_with_threads_may_not_fork() {
                        fork before the first thread, or serve by threads";
             assert!(failure.starts_with("fork") && failure.contains(why), "{model}: {failure}");
         }
+    });
+}
+
+/// Row 16. Eight children wait in accept4 on one listener: each client wakes one of them, and the events tell their shares.
+#[test]
+fn a_client_wakes_one_of_eight_workers_and_not_the_herd() {
+    watchdog(PATIENCE, || {
+        const CLIENTS: u64 = 200;
+        let path = scratch("herd.json");
+        let flags = ["--workers", "8", "--events", "10000", "--report", path.to_str().unwrap()];
+        let server = serve("prefork").args(&flags).start();
+        for _ in 0..CLIENTS {
+            let mut client = server.connect();
+            exchange(&mut client, b"whose?");
+            leave(client);
+        }
+        server.stop().clean();
+        let report = report(&path);
+        // Each of the eight has one more, which the stop ends.
+        let woken = report.count("calls.accept4").unwrap();
+        assert!((CLIENTS..=CLIENTS + 8).contains(&woken), "{woken} returns of accept4");
+        let Some(Value::List(events)) = report.get("events") else { panic!("{report}") };
+        let accepts = events.iter().filter(|e| e.get("what") == Some(&Value::from("accept")));
+        let mut shares = std::collections::BTreeMap::new();
+        for accept in accepts {
+            *shares.entry(accept.count("process").unwrap()).or_insert(0) += 1;
+        }
+        assert_eq!(shares.values().sum::<u64>(), CLIENTS);
+        // Not in equal shares: who comes back to accept4 in time has the next client without a wake-up.
+        assert!((1..=8).contains(&shares.len()), "{shares:?}");
     });
 }
 

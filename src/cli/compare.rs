@@ -164,7 +164,7 @@ fn plan(parsed: &Parsed) -> Result<Plan, Exit> {
     let busy = busy.into_iter().map(Point::busy);
     plan.points = busy.chain(idle.into_iter().map(Point::among)).collect();
     if quick {
-        plan.duration = Duration::from_millis(500);
+        plan.duration = Duration::from_millis(300);
     }
     plan.kernel = parsed.has("kernel");
     let duration = parsed.duration("duration").map_err(Exit::usage)?;

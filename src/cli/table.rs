@@ -156,7 +156,7 @@ pub(super) static COMMANDS: &[Command] = &[
             option("size", "BYTES", "of each message [64]"),
             switch(
                 "quick",
-                "the short form: --connections 1,10,100 --idle 1000 --duration 500ms, where not said otherwise",
+                "the short form: --connections 1,10,100 --idle 1000 --duration 300ms, where not said otherwise",
             ),
             switch(
                 "kernel",
