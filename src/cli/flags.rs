@@ -70,7 +70,7 @@ pub(super) const JSON: Flag = switch("json", "the result as JSON");
 const DURATION: &str = "A DURATION has a unit: 250us, 10ms, 2s, 1.5s, 3m.";
 
 /// What was typed, checked against the table.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Parsed {
     flags: Vec<(&'static str, Option<String>)>,
     /// As they were typed: names of files need not be UTF-8.

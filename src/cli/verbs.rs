@@ -55,6 +55,11 @@ const COPY: &[Flag] = &[
         "OCTAL",
         "permissions of the new file [of the one it replaces, else its source's]",
     ),
+    option(
+        "parallel",
+        "N",
+        "sessions that share each file of 8 MiB or more, on a thread each, by key or agent; 8 at most [1]",
+    ),
 ];
 
 /// How a tree is copied.

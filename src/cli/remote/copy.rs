@@ -2,7 +2,7 @@
 
 use super::progress::Bar;
 use super::show;
-use super::{Done, Trouble, exit_of, tree, warn};
+use super::{Done, Trouble, exit_of, login, tree, warn};
 use crate::cli::Exit;
 use crate::cli::flags::Parsed;
 use crate::json::Value;
@@ -13,7 +13,11 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
+
+/// Sessions of one command at most: servers let some ten log in at a time (`MaxStartups`).
+const SESSIONS: usize = 8;
 
 /// From here or to here.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,6 +43,14 @@ pub(super) struct How {
     preserve: bool,
     resume: bool,
     mode: Option<u32>,
+    parallel: Option<Parallel>,
+}
+
+/// `--parallel`: how many sessions besides the first, and what they log in by.
+struct Parallel {
+    further: usize,
+    host: String,
+    parsed: Arc<Parsed>,
 }
 
 impl How {
@@ -47,6 +59,10 @@ impl How {
         transfer = transfer.preserve(self.preserve).resume(self.resume);
         if let Some(mode) = self.mode {
             transfer = transfer.mode(mode);
+        }
+        if let Some(Parallel { further, host, parsed }) = &self.parallel {
+            let (host, parsed) = (host.clone(), Arc::clone(parsed));
+            transfer = transfer.parallel(*further, move || login::further_client(&parsed, &host));
         }
         let shown = bar.borrow().is_some();
         if shown {
@@ -66,6 +82,32 @@ pub(super) fn mode(parsed: &Parsed) -> Result<Option<u32>, Exit> {
     let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
     mode.map(Some)
         .ok_or_else(|| Exit::usage(format!("--mode {text}: three octal digits are expected, 640")))
+}
+
+impl Parallel {
+    /// `None`: one session is all.
+    fn of(parsed: &Parsed) -> Result<Option<Self>, Exit> {
+        let Some(sessions) = parsed.number("parallel", 1).map_err(Exit::usage)? else {
+            return Ok(None);
+        };
+        if sessions > SESSIONS {
+            return Err(Exit::usage(format!("--parallel {sessions}: {SESSIONS} at most")));
+        }
+        for (flag, why) in [
+            ("recursive", "files alone are copied by several sessions"),
+            ("resume", "a partial of several sessions has holes"),
+            ("in-place", "several sessions write a hidden file"),
+            ("ask-password", "the further sessions ask nobody: use a key or the agent"),
+            ("password-fd", "the further sessions have no password: use a key or the agent"),
+        ] {
+            if parsed.has(flag) {
+                return Err(Exit::usage(format!("--parallel and --{flag}: {why}")));
+            }
+        }
+        let host = parsed.operands.first().and_then(|host| host.to_str()).unwrap_or_default();
+        let (host, parsed) = (host.to_owned(), Arc::new(parsed.clone()));
+        Ok(Some(Self { further: sessions - 1, host, parsed }))
+    }
 }
 
 impl Plan {
@@ -91,7 +133,8 @@ impl Plan {
         if resume && in_place {
             return Err(Exit::usage("--resume: what is written in place has no partial"));
         }
-        let how = How { sync, in_place, preserve, resume, mode: mode(parsed)? };
+        let (mode, parallel) = (mode(parsed)?, Parallel::of(parsed)?);
+        let how = How { sync, in_place, preserve, resume, mode, parallel };
         let tree = tree::Plan::of(parsed)?;
         Ok(Self { way, from: from.to_vec(), to: to.clone(), how, tree })
     }

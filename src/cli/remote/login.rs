@@ -5,12 +5,26 @@ use crate::cli::Exit;
 use crate::cli::flags::Parsed;
 use crate::remote::secret::Secret;
 use crate::remote::target::Target;
-use crate::remote::{Client, Error, Keepalive, Policy};
+use crate::remote::{Client, Error, Keepalive, Policy, Reason, Step};
 use crate::sys;
 use std::path::Path;
 
 /// A client for a host as it was typed.
 pub(super) fn client(parsed: &Parsed, host: &str) -> Result<Client, Exit> {
+    by_password(parsed, on_its_way(parsed, host, Person::find)?)
+}
+
+/// One of several for the same host, who asks nobody: only the first one does.
+pub(super) fn further_client(parsed: &Parsed, host: &str) -> Result<Client, Error> {
+    on_its_way(parsed, host, || None)
+        .map_err(|exit| Error::new(Step::Settings, Reason::Usage, exit.message))
+}
+
+fn on_its_way(
+    parsed: &Parsed,
+    host: &str,
+    person: impl Fn() -> Option<Person>,
+) -> Result<Client, Exit> {
     host.parse::<Target>().map_err(Exit::usage)?;
     let file = parsed.value("config").map(Path::new);
     let refused = |error: Error| Exit::config(error.message());
@@ -19,7 +33,7 @@ pub(super) fn client(parsed: &Parsed, host: &str) -> Result<Client, Exit> {
         client = client.jumps(list, file).map_err(|error| Exit::usage(error.message()))?;
     }
     // A jump host is logged in to as the host is, but a password is the host's alone.
-    let (client, person) = (by_flags(parsed, client)?, Person::find);
+    let client = by_flags(parsed, client)?;
     let mut wrong = None;
     let client = client.hops(&mut |hop| {
         let hop = match person() {
@@ -31,8 +45,7 @@ pub(super) fn client(parsed: &Parsed, host: &str) -> Result<Client, Exit> {
             hop
         })
     });
-    wrong.map_or(Ok(()), Err)?;
-    by_password(parsed, client)
+    wrong.map_or(Ok(client), Err)
 }
 
 /// What the flags say of every host on the way.

@@ -266,6 +266,11 @@ impl Here {
         Ok(here)
     }
 
+    /// Whether it has another name until it is whole.
+    pub(super) fn is_hidden(&self) -> bool {
+        self.temporary.is_some()
+    }
+
     /// Gives the file its name.
     pub(super) fn finish(mut self, sync: bool) -> Result<(), Error> {
         if sync {

@@ -343,6 +343,10 @@ impl Line {
         self.buffer.replace(buffer);
     }
 
+    pub(super) fn reactor(&self) -> &reactor::Handle {
+        self.transport.reactor()
+    }
+
     /// How many files may be open there at a time.
     pub(super) fn handles(&self) -> usize {
         self.handles.get()

@@ -6,12 +6,14 @@
 
 use super::copying::{Ending, Source, receive, send};
 use super::files::bytes;
+use super::pieces::{Others, WORTH};
 use super::place::{Here, Place};
 use super::resume::{changed, continue_here, continue_there, identity_here, identity_there};
 use super::session::Sftp;
 use super::tree::{attributes_of, dress};
 use super::{Attributes, FileKind};
 use crate::failure::Failure;
+use crate::remote::Client;
 use crate::remote::error::{Error, Reason, Step};
 use crate::remote::stream::{Input, Sink};
 use std::ffi::OsStr;
@@ -19,6 +21,7 @@ use std::fs;
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 
 const NONE: Attributes = Attributes { size: None, owner: None, permissions: None, times: None };
 
@@ -31,6 +34,7 @@ pub struct Transfer<'a> {
     mode: Option<u32>,
     preserve: bool,
     resume: bool,
+    others: Option<Others>,
     /// What is known of the source.
     source: Option<fs::Metadata>,
 }
@@ -95,6 +99,26 @@ impl<'a> Transfer<'a> {
         self
     }
 
+    /// So many further sessions share the work on a file of 8 MiB or more, each on a thread of its own and logged in by its own client, which
+    /// `client` makes there: one session goes no further than one core. A failure of any of them is the copy's. Not of streams,
+    /// not in place, and not with [`resume`](Self::resume), whose partials have no holes: those take one session.
+    #[must_use]
+    pub fn parallel(
+        mut self,
+        further: usize,
+        client: impl Fn() -> Result<Client, Error> + Send + Sync + 'static,
+    ) -> Self {
+        let client = Arc::new(client);
+        self.others = Some(Others { count: further, client }).filter(|others| others.count > 0);
+        self
+    }
+
+    /// Who shares the work on a file of this size.
+    fn others(&self, size: Option<u64>) -> Option<Others> {
+        let worth = !self.resume && size.is_some_and(|size| size >= WORTH);
+        self.others.clone().filter(|_| worth)
+    }
+
     /// Permissions asked for, the source's, and what is to be set in the end.
     fn attributes(&self) -> (Option<u32>, Option<u32>, Option<Attributes>) {
         let source = self.source.as_ref().map(attributes_of);
@@ -147,6 +171,13 @@ impl Sftp {
         let place = Place::find(&self.line, path, how.in_place).await?;
         let identity = Some(identity_here(&meta)).filter(|_| how.resume && meta.is_file());
         how.source = Some(meta);
+        if let Some(others) = how.others(size).filter(|_| place.temporary.is_some()) {
+            let (asked, mode, set) = how.attributes();
+            let ending = Ending { sync: how.sync, set, ..Ending::default() };
+            let (source, how_to) = ((file, from.as_os_str()), (asked, mode, ending));
+            let mut tell = |done| how.tell(done, size);
+            return self.put_pieces(&others, place, source, how_to, &mut tell).await;
+        }
         let Some(identity) = identity.filter(|_| place.temporary.is_some()) else {
             return self.placed(place, &mut file, size, how).await;
         };
@@ -222,8 +253,9 @@ impl Sftp {
         let mode = source.attributes.mode().map_or(0o666, |mode| mode & 0o777);
         let asked = how.mode.or(Some(mode).filter(|_| how.preserve));
         let identity = identity_there(&source.attributes)
-            .filter(|_| how.resume && source.attributes.kind() == FileKind::Regular);
-        let mut here = Here::create(to.as_ref(), asked, mode, how.in_place, identity)?;
+            .filter(|_| source.attributes.kind() == FileKind::Regular);
+        let partial = identity.filter(|_| how.resume);
+        let mut here = Here::create(to.as_ref(), asked, mode, how.in_place, partial)?;
         let mut offset = 0;
         if here.partial {
             let size = source.attributes.size.unwrap_or(0);
@@ -231,10 +263,16 @@ impl Sftp {
             here.file.seek(SeekFrom::Start(offset)).map_err(local("lseek", to.as_ref()))?;
         }
         let (total, sync) = (source.size(), how.sync);
-        let times = source.attributes.times;
+        let (times, others) = (source.attributes.times, how.others(total));
         let set = how.preserve.then_some(Attributes { permissions: asked, times, ..NONE });
         let mut tell = |done| how.tell(done, total);
-        let got = receive(&self.line, &source, &mut here.file, offset, &mut tell).await?;
+        let got = match (others, total, identity) {
+            (Some(others), Some(size), Some(identity)) if here.is_hidden() => {
+                let (source, to) = ((&source, from), (&here, size, identity));
+                self.get_pieces(&others, source, to, &mut tell).await?
+            }
+            _ => receive(&self.line, &source, &mut here.file, offset, &mut tell).await?,
+        };
         if here.partial && identity_there(&source.file.stat().await?) != identity {
             return Err(changed(from));
         }

@@ -1,0 +1,346 @@
+//! One large file by several sessions: a session is bound by one core, here and there, so each of the others has a thread, a
+//! reactor and a login of its own.
+//!
+//! The file is not divided beforehand: each session takes the next request's worth from one counter when it has room for it, so
+//! that a slow one holds up nobody. All of them write into the one hidden file; the session that was there first made it, and
+//! gives it its name once every piece is acknowledged and the source is what it was. The first failure ends the copy: no more
+//! pieces are given out.
+
+use super::copying::{Ending, Source, room, send};
+use super::files::{done, unfit};
+use super::place::{Here, Place};
+use super::resume::{Identity, changed, identity_here, identity_there};
+use super::session::{Line, Sftp, failed};
+use super::under_way::UnderWay;
+use super::{File, OpenFlags, Reply, Request, StatusCode};
+use crate::failure::Failure;
+use crate::reactor::{Deadline, Reactor, elsewhere};
+use crate::remote::Client;
+use crate::remote::error::{Error, Reason, Step};
+use std::cell::{Cell, RefCell};
+use std::ffi::OsStr;
+use std::fs;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+/// Bytes of a file from which on further logins are worth their time.
+pub(super) const WORTH: u64 = 8 << 20;
+/// How long the goodbye of a further session may take.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// How the further sessions of a copy log in: called on their threads, once for each.
+#[derive(Clone)]
+pub(super) struct Others {
+    pub(super) count: usize,
+    pub(super) client: Arc<dyn Fn() -> Result<Client, Error> + Send + Sync>,
+}
+
+/// What is left of a file, for whoever has room.
+struct Pieces {
+    size: u64,
+    next: AtomicU64,
+    /// Bytes that the receiving side has.
+    acknowledged: AtomicU64,
+    over: AtomicBool,
+}
+
+impl Pieces {
+    fn new(size: u64) -> Arc<Self> {
+        let (next, acknowledged, over) = <(AtomicU64, AtomicU64, AtomicBool)>::default();
+        Arc::new(Self { size, next, acknowledged, over })
+    }
+
+    /// The next piece, of so many bytes at most: its offset and length.
+    fn take(&self, most: u32) -> Option<(u64, u32)> {
+        let offset = self.next.fetch_add(most.into(), SeqCst);
+        let left = self.size.checked_sub(offset).filter(|left| *left > 0)?;
+        Some((offset, most.min(u32::try_from(left).unwrap_or(u32::MAX))))
+    }
+
+    fn arrived(&self, bytes: u64) {
+        self.acknowledged.fetch_add(bytes, SeqCst);
+    }
+
+    fn acknowledged(&self) -> u64 {
+        self.acknowledged.load(SeqCst)
+    }
+
+    /// The copy is given up.
+    fn is_over(&self) -> bool {
+        self.over.load(SeqCst)
+    }
+}
+
+/// Ends the others' work with the copy, however that ends.
+struct Over(Arc<Pieces>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.over.store(true, SeqCst);
+    }
+}
+
+/// What has become of the further sessions.
+#[derive(Default)]
+struct Ended {
+    running: Cell<usize>,
+    failure: RefCell<Option<Error>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Others {
+    /// Starts them. Their ends are waited for on the reactor even if the copy is given up: whoever tidies up waits for that.
+    fn start<Work>(&self, line: &Line, work: Work) -> Result<Rc<Ended>, Error>
+    where
+        Work: AsyncFn(&Sftp) -> Result<(), Error> + Clone + Send + 'static,
+    {
+        let ended = Rc::new(Ended::default());
+        for _ in 0..self.count {
+            let (client, work) = (Arc::clone(&self.client), work.clone());
+            let call = elsewhere(move || session(&*client, work)).map_err(no_thread)?;
+            let ended_one = Rc::clone(&ended);
+            ended.running.set(ended.running.get() + 1);
+            line.reactor().spawn(async move {
+                let done = call.await.unwrap_or_else(|error| Err(no_thread(error)));
+                ended_one.running.set(ended_one.running.get() - 1);
+                if let Err(error) = done {
+                    ended_one.failure.borrow_mut().get_or_insert(error);
+                }
+                ended_one.waker.take().into_iter().for_each(Waker::wake);
+            });
+        }
+        Ok(ended)
+    }
+}
+
+impl Ended {
+    /// Our own work and that of the others, to the end of all or to the first failure.
+    async fn beside(&self, own: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+        let mut own = pin!(own);
+        let mut working = true;
+        poll_fn(|cx| {
+            self.waker.replace(Some(cx.waker().clone()));
+            if let Some(error) = self.failure.take() {
+                return Poll::Ready(Err(error));
+            }
+            if working {
+                match own.as_mut().poll(cx) {
+                    Poll::Ready(Ok(())) => working = false,
+                    other => return other,
+                }
+            }
+            if self.running.get() == 0 { Poll::Ready(Ok(())) } else { Poll::Pending }
+        })
+        .await
+    }
+}
+
+/// A further session, from its login to its goodbye, on a thread that is its own.
+fn session(
+    client: &dyn Fn() -> Result<Client, Error>,
+    work: impl AsyncFn(&Sftp) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let client = client()?;
+    let reactor = Reactor::new().map_err(|f| Error::failure(Step::Settings, &f))?;
+    reactor.run(async {
+        let ssh = client.connect_on(&reactor).await?;
+        let sftp = ssh.sftp().await?;
+        work(&sftp).await?;
+        sftp.close().await?;
+        // Its work is done, whatever becomes of the goodbye.
+        let _ = reactor.within(Deadline::after(GOODBYE), ssh.close()).await;
+        Ok(())
+    })
+}
+
+fn no_thread(error: io::Error) -> Error {
+    Error::failure(Step::Sftp, &Failure::new("thread", "a further session", error))
+}
+
+fn local(call: &'static str, path: &[u8]) -> impl FnOnce(io::Error) -> Error {
+    let path = String::from_utf8_lossy(path).escape_debug().to_string();
+    move |error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => changed(path.as_bytes()),
+        _ => Error::failure(Step::Sftp, &Failure::new(call, path, error)),
+    }
+}
+
+/// Sends pieces as long as there are some.
+async fn send_pieces(
+    there: &File,
+    ours: &fs::File,
+    from: &[u8],
+    pieces: &Pieces,
+    tell: &mut dyn FnMut(u64),
+) -> Result<(), Error> {
+    let line = there.line();
+    let handle = there.handle().ok_or_else(unfit)?;
+    let mut under_way = UnderWay::new(line);
+    let mut more = true;
+    while !pieces.is_over() {
+        let most = line.write_size.get();
+        let share = if more { room(line, under_way.len() > 0, most).await } else { None };
+        if let Some(share) = share {
+            let Some((offset, len)) = pieces.take(most) else {
+                more = false;
+                continue;
+            };
+            let mut buffer = line.buffer();
+            let bytes = &mut buffer[..len as usize];
+            ours.read_exact_at(bytes, offset).map_err(local("pread", from))?;
+            let share = share.shrunk(bytes.len());
+            under_way.push(Request::Write { handle, offset, bytes }, (len, share))?;
+            line.give_back(buffer);
+            continue;
+        }
+        let Some(reply) = under_way.next().await else { break };
+        let (reply, (len, _share)) = reply?;
+        done("write", there.path(), reply)?;
+        pieces.arrived(len.into());
+        tell(pieces.acknowledged());
+    }
+    Ok(())
+}
+
+/// Asks for pieces as long as there are some, and puts each where it belongs.
+async fn receive_pieces(
+    there: &File,
+    ours: &fs::File,
+    pieces: &Pieces,
+    tell: &mut dyn FnMut(u64),
+) -> Result<(), Error> {
+    let line = there.line();
+    let handle = there.handle().ok_or_else(unfit)?;
+    let mut under_way = UnderWay::new(line);
+    let mut more = true;
+    while !pieces.is_over() {
+        let most = line.read_size.get();
+        let share = if more { room(line, under_way.len() > 0, most).await } else { None };
+        if let Some(share) = share {
+            match pieces.take(most) {
+                Some((offset, len)) => {
+                    under_way.push(Request::Read { handle, offset, len }, (offset, len, share))?
+                }
+                None => more = false,
+            }
+            continue;
+        }
+        let Some(reply) = under_way.next().await else { break };
+        match reply? {
+            (Reply::Data(data), (offset, len, share)) => {
+                let n = data.len() as u32;
+                ours.write_all_at(&data, offset).map_err(local("pwrite", there.path()))?;
+                if n < len {
+                    // Short: the rest before anything else.
+                    let (offset, len) = (offset + u64::from(n), len - n);
+                    let read = Request::Read { handle, offset, len };
+                    under_way.push_front(read, (offset, len, share))?;
+                }
+                pieces.arrived(n.into());
+                tell(pieces.acknowledged());
+            }
+            (Reply::Status(status), _) if status.code == StatusCode::Eof => {
+                return Err(changed(there.path()));
+            }
+            (Reply::Status(status), _) => return Err(failed("read", there.path(), &status)),
+            _ => return Err(unfit()),
+        }
+    }
+    Ok(())
+}
+
+impl Sftp {
+    /// A file of so many bytes to its place, which is a hidden one.
+    pub(super) async fn put_pieces(
+        &self,
+        others: &Others,
+        place: Place,
+        (file, from): (fs::File, &OsStr),
+        (asked, mode, mut ending): (Option<u32>, Option<u32>, Ending),
+        tell: &mut dyn FnMut(u64),
+    ) -> Result<u64, Error> {
+        let from = from.as_bytes().to_vec();
+        let meta = file.metadata().map_err(local("fstat", &from))?;
+        let (identity, size) = (identity_here(&meta), meta.len());
+        let there = place.open(asked, mode).await?;
+        // The others begin in the login's directory, whatever this session's is.
+        let path = self.line.realpath(place.written()).await?;
+        let (pieces, file) = (Pieces::new(size), Arc::new(file));
+        let over = Over(Arc::clone(&pieces));
+        let work = {
+            let (pieces, file, from) = (Arc::clone(&pieces), Arc::clone(&file), from.clone());
+            async move |sftp: &Sftp| {
+                let there =
+                    sftp.open_file(OsStr::from_bytes(&path), OpenFlags::WRITE, None).await?;
+                send_pieces(&there, &file, &from, &pieces, &mut |_| {}).await?;
+                there.close().await
+            }
+        };
+        let ended = others.start(&self.line, work)?;
+        ended.beside(send_pieces(&there, &file, &from, &pieces, tell)).await?;
+        whole(&pieces, &from)?;
+        drop(over);
+        // No more bytes, and the same end as any other file's.
+        (ending.offset, ending.regular) = (size, true);
+        let mut none: &[u8] = &[];
+        let sent = send(&self.line, there, place.written(), &mut none, ending, &mut |_| {}).await?;
+        let now = file.metadata().map_err(local("fstat", &from))?;
+        if identity_here(&now) != identity {
+            return Err(changed(&from));
+        }
+        place.finish().await?;
+        Ok(sent)
+    }
+
+    /// A file of so many bytes to its hidden place here.
+    pub(super) async fn get_pieces(
+        &self,
+        others: &Others,
+        (source, from): (&Source, &[u8]),
+        (here, size, identity): (&Here, u64, Identity),
+        tell: &mut dyn FnMut(u64),
+    ) -> Result<u64, Error> {
+        let path = self.line.realpath(from).await?;
+        let file = here.file.try_clone().map_err(local("fcntl", from))?;
+        let (pieces, file) = (Pieces::new(size), Arc::new(file));
+        let _over = Over(Arc::clone(&pieces));
+        let work = {
+            let (pieces, file) = (Arc::clone(&pieces), Arc::clone(&file));
+            async move |sftp: &Sftp| {
+                let source = Source::open(&sftp.line, &path).await?;
+                // Somebody may have put another one there meanwhile.
+                if identity_there(&source.attributes) != Some(identity) {
+                    return Err(changed(&path));
+                }
+                receive_pieces(&source.file, &file, &pieces, &mut |_| {}).await?;
+                source.file.close().await
+            }
+        };
+        let ended = others.start(&self.line, work)?;
+        ended.beside(receive_pieces(&source.file, &file, &pieces, tell)).await?;
+        whole(&pieces, from)?;
+        if identity_there(&source.file.stat().await?) != Some(identity) {
+            return Err(changed(from));
+        }
+        Ok(size)
+    }
+}
+
+/// Every piece was acknowledged.
+fn whole(pieces: &Pieces, path: &[u8]) -> Result<(), Error> {
+    let (size, copied) = (pieces.size, pieces.acknowledged());
+    if size == copied {
+        return Ok(());
+    }
+    let path = String::from_utf8_lossy(path);
+    let message = format!("{}: {copied} bytes were copied, and it has {size}", path.escape_debug());
+    Err(Error::new(Step::Sftp, Reason::Protocol, message))
+}

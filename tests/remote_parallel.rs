@@ -1,0 +1,217 @@
+//! One large file by several sessions: the same bytes, a share for each, and nothing under the final name if one of them fails.
+#![cfg(feature = "remote")]
+
+#[path = "support/remote_cli.rs"]
+mod remote_cli;
+#[path = "support/sessions.rs"]
+mod sessions;
+#[path = "support/ssh.rs"]
+mod ssh;
+mod support;
+#[path = "support/trees.rs"]
+mod trees;
+
+use remote_cli::Remote;
+use sessions::{on, with_sshd};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use support::{PATIENCE, pattern, scratch, watchdog};
+use trees::leftovers;
+use waitcopy::lab::sshd::{KeyKind, Options, Sshd};
+use waitcopy::remote::config::IdentityAgent;
+use waitcopy::remote::sftp::{Progress, Transfer};
+use waitcopy::remote::{Client, Error, Reason, Session, Step};
+
+const MIB: usize = 1 << 20;
+
+/// One direction, and the key of the further sessions.
+struct Copy<'a> {
+    sshd: &'a Sshd,
+    put: bool,
+    from: PathBuf,
+    to: PathBuf,
+    key: PathBuf,
+}
+
+impl<'a> Copy<'a> {
+    fn new(sshd: &'a Sshd, put: bool, size: usize) -> Self {
+        let here = scratch(&format!("parallel-{}-{put}", sshd.addr().port()));
+        let there = sshd.home().join(format!("parallel-{put}"));
+        for folder in [&here, &there] {
+            let _ = fs::remove_dir_all(folder);
+            fs::create_dir_all(folder).unwrap();
+        }
+        let [from, to] = if put { [&here, &there] } else { [&there, &here] };
+        fs::write(from.join("from"), pattern(size, 7)).unwrap();
+        let key = sshd.client_key(KeyKind::Ed25519).unwrap();
+        Self { sshd, put, from: from.join("from"), to: to.join("to"), key }
+    }
+
+    /// Copies by the session that is there and so many others; `seen` hears of each piece.
+    fn by(&self, further: usize, seen: impl Fn(&Session, u64)) -> Result<u64, Error> {
+        let known = self.sshd.folder().join("known_hosts_of_sessions");
+        let target = format!("{}@127.0.0.1:{}", self.sshd.user(), self.sshd.addr().port());
+        let key = self.key.clone();
+        let client = move || {
+            let client = Client::new(&target)?.agent(IdentityAgent::Off);
+            Ok(client.known_hosts(&known).identity(&key))
+        };
+        on(self.sshd, async |_, session| {
+            let sftp = session.sftp().await.unwrap();
+            let how = Transfer::new().parallel(further, client).preserve(true).sync(true);
+            let how = how.progress(|Progress { done, .. }| seen(session, done));
+            let done = match self.put {
+                true => sftp.put_with(&self.from, &self.to, how).await,
+                false => sftp.get_with(&self.from, &self.to, how).await,
+            };
+            // What was given up is tidied up before that.
+            sftp.close().await.unwrap();
+            done
+        })
+    }
+
+    fn folder(&self) -> &Path {
+        self.to.parent().unwrap()
+    }
+
+    /// Neither the file nor a part of it.
+    fn nothing(&self) {
+        assert_eq!(fs::read_dir(self.folder()).unwrap().count(), 0);
+    }
+}
+
+impl Drop for Copy<'_> {
+    fn drop(&mut self) {
+        for path in [&self.from, &self.to] {
+            let _ = fs::remove_dir_all(path.parent().unwrap());
+        }
+    }
+}
+
+/// Bytes that a session has moved in this direction.
+fn own(put: bool, session: &Session) -> u64 {
+    let traffic = session.traffic();
+    if put { traffic.bytes_out } else { traffic.bytes_in }
+}
+
+#[test]
+fn sessions_share_a_file() {
+    with_sshd(Options::default(), |sshd| {
+        for put in [true, false] {
+            let copy = Copy::new(&sshd, put, 96 * MIB + 12_345);
+            fs::set_permissions(&copy.from, fs::Permissions::from_mode(0o640)).unwrap();
+            let size = 96 * MIB as u64 + 12_345;
+            let moved = std::cell::Cell::new((0, 0));
+            let done = copy.by(2, |session, done| {
+                assert!(!copy.to.exists() && leftovers(copy.folder()).len() == 1);
+                moved.set((own(put, session), done));
+            });
+            assert_eq!(done.unwrap(), size);
+            let (first, done) = moved.get();
+            // Each had a share.
+            assert!(first > MIB as u64 && first < size - MIB as u64, "{first} of {size}");
+            assert!(done <= size && done > size - 8 * MIB as u64, "{done} of {size}");
+            assert!(fs::read(&copy.from).unwrap() == fs::read(&copy.to).unwrap());
+            let (from, to) = (fs::metadata(&copy.from).unwrap(), fs::metadata(&copy.to).unwrap());
+            assert_eq!((to.mode() & 0o777, to.mtime()), (0o640, from.mtime()));
+            assert!(leftovers(copy.folder()).is_empty());
+        }
+    });
+}
+
+/// Of a small file no second login is worth its time: one that would be refused is not asked for.
+#[test]
+fn a_small_file_takes_one_session() {
+    with_sshd(Options::default(), |sshd| {
+        for put in [true, false] {
+            let mut copy = Copy::new(&sshd, put, 8 * MIB - 1);
+            copy.key = sshd.stranger_key(KeyKind::Ed25519).unwrap();
+            assert_eq!(copy.by(3, |_, _| {}).unwrap(), 8 * MIB as u64 - 1);
+            assert!(fs::read(&copy.from).unwrap() == fs::read(&copy.to).unwrap());
+        }
+    });
+}
+
+#[test]
+fn a_further_login_that_is_refused_ends_the_copy() {
+    with_sshd(Options::default(), |sshd| {
+        for put in [true, false] {
+            let mut copy = Copy::new(&sshd, put, 256 * MIB);
+            copy.key = sshd.stranger_key(KeyKind::Ed25519).unwrap();
+            let error = copy.by(1, |_, _| {}).unwrap_err();
+            assert_eq!(error.step(), Step::Auth, "{error}");
+            copy.nothing();
+        }
+    });
+}
+
+#[test]
+fn a_further_session_that_is_cut_ends_the_copy() {
+    with_sshd(Options::default(), |sshd| {
+        for put in [true, false] {
+            let copy = Copy::new(&sshd, put, 256 * MIB);
+            let before = std::cell::RefCell::new(None);
+            let cut = std::cell::Cell::new(false);
+            let done = copy.by(1, |session, done| {
+                let mut before = before.borrow_mut();
+                let first = *before.get_or_insert_with(|| sshd.sessions()[0]);
+                // The other one is in the middle of its share.
+                if !cut.get() && done > own(put, session) + MIB as u64 {
+                    cut.set(true);
+                    let others = sshd.sessions().into_iter().filter(|one| *one != first);
+                    others.for_each(|other| other.kill());
+                }
+            });
+            assert!(cut.get(), "the other session had no share");
+            assert_eq!(done.unwrap_err().reason(), Reason::Disconnected);
+            copy.nothing();
+        }
+    });
+}
+
+/// A source that grows or shrinks meanwhile is no file of which there is a copy.
+#[test]
+fn a_source_that_changes_ends_the_copy() {
+    with_sshd(Options::default(), |sshd| {
+        for (put, size) in [(true, 0), (true, 64 * MIB), (false, 0), (false, 64 * MIB)] {
+            let copy = Copy::new(&sshd, put, 32 * MIB);
+            let changed = std::cell::Cell::new(false);
+            let done = copy.by(1, |_, _| {
+                if !changed.replace(true) {
+                    let file = fs::OpenOptions::new().write(true).open(&copy.from).unwrap();
+                    file.set_len(size as u64).unwrap();
+                }
+            });
+            let error = done.unwrap_err();
+            assert!(error.message().contains("has changed meanwhile"), "{error}");
+            copy.nothing();
+        }
+    });
+}
+
+#[test]
+fn by_the_command() {
+    watchdog(PATIENCE, || {
+        let Some(remote) = Remote::start(Options::default()) else { return };
+        let bytes = pattern(20 * MIB + 1, 3);
+        let (from, back) = (remote.here("from"), remote.here("back"));
+        fs::write(&from, &bytes).unwrap();
+        let [from, back] = [&from, &back].map(|path| path.to_str().unwrap());
+        remote.run("put", &["--parallel", "3"], &[from, "to"]).well();
+        assert!(fs::read(remote.home("to")).unwrap() == bytes);
+        remote.run("get", &["--parallel", "2"], &["to", back]).well();
+        assert!(fs::read(back).unwrap() == bytes);
+        for (flags, words) in [
+            (&["--parallel", "9"][..], "--parallel 9: 8 at most"),
+            (&["--parallel", "0"], "1 or more"),
+            (&["--parallel", "2", "--resume"], "--parallel and --resume: "),
+            (&["--parallel", "2", "--in-place"], "--parallel and --in-place: "),
+            (&["--parallel", "2", "-r"], "--parallel and --recursive: "),
+            (&["--parallel", "2", "--password-fd", "0"], "--parallel and --password-fd: "),
+        ] {
+            remote.run("put", flags, &[from, "other"]).failed(2, &[words]);
+        }
+        assert!(!remote.home("other").exists());
+    });
+}
