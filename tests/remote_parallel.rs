@@ -16,7 +16,8 @@ use sessions::{on, with_sshd};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use support::{PATIENCE, pattern, scratch, watchdog};
+use std::process::Command;
+use support::{PATIENCE, pattern, scratch, until, watchdog};
 use trees::leftovers;
 use waitcopy::lab::sshd::{KeyKind, Options, Sshd};
 use waitcopy::remote::config::IdentityAgent;
@@ -213,5 +214,24 @@ fn by_the_command() {
             remote.run("put", flags, &[from, "other"]).failed(2, &[words]);
         }
         assert!(!remote.home("other").exists());
+    });
+}
+
+#[test]
+fn an_interrupted_command_leaves_nothing() {
+    watchdog(PATIENCE, || {
+        let Some(remote) = Remote::start(Options::default()) else { return };
+        fs::create_dir(remote.home("there")).unwrap();
+        let (from, there) = (remote.here("from"), remote.home("there"));
+        // Without blocks on the disk, and a while to copy.
+        fs::File::create(&from).unwrap().set_len(1 << 30).unwrap();
+        let mut put = remote.verb("put", &["--parallel", "3"]);
+        let mut put = put.arg(&from).arg(there.join("to")).spawn().unwrap();
+        let some = |path: &PathBuf| fs::metadata(path).is_ok_and(|meta| meta.len() > MIB as u64);
+        until("a hidden file of some size", || leftovers(&there).first().is_some_and(some));
+        let kill = Command::new("kill").arg("-INT").arg(put.id().to_string()).status().unwrap();
+        assert!(kill.success());
+        assert_eq!(put.wait().unwrap().code(), Some(130));
+        until("the end of the hidden file", || fs::read_dir(&there).unwrap().count() == 0);
     });
 }
