@@ -280,6 +280,35 @@ fn nothing_is_lost_where_the_rings_are_too_small() {
     });
 }
 
+/// The kernel's word on a send that was not whole may stand behind others that it keeps aside: until it is seen the send is not over.
+#[test]
+fn a_failed_send_is_none_that_was_whole_where_completions_are_kept_aside() {
+    test(|| {
+        const PAIRS: usize = 64;
+        let Some(mut rig) = Rig::new(128, 2, 256, 64) else { return };
+        let pairs: Vec<_> = (0..PAIRS).map(|_| connected()).collect();
+        write_all(&pairs[0].0, b"first");
+        rig.ring.receive(&pairs[0].1, 0);
+        let (_, input, _) = received(&mut rig);
+        let taken = input.unwrap().unwrap();
+        // No room for another byte.
+        let full = &pairs[1].1;
+        sys::set_nonblocking(full, true).unwrap();
+        while sys::send(full, &[0; 65536]).is_ok() {}
+        for (token, (near, far)) in pairs.iter().enumerate().skip(2) {
+            write_all(near, b"more than there is room for");
+            rig.ring.receive(far, token as u64);
+        }
+        rig.turn();
+        assert!(rig.ring.aside(), "the ring has room for two");
+        rig.ring.send_buffer(full, 1, taken, 5);
+        rig.until("the send", |rig| !rig.sent.is_empty());
+        let Sent { token, len, result, rest, .. } = rig.sent.remove(0);
+        assert_eq!((token, len, rest.unsent()), (1, 5, &b"first"[..]));
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    });
+}
+
 #[test]
 fn what_is_cancelled_comes_back() {
     test(|| {

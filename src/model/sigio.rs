@@ -19,8 +19,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 /// What the flow knows beside its clients.
-struct Told {
-    signals: Signals,
+struct Told<'s> {
+    signals: &'s Signals,
     /// Who has which number: a signal names no more.
     ids: Vec<Id>,
     /// To be looked after without a signal of their own: told already and not drained, or the front, of whom came before the server.
@@ -34,67 +34,78 @@ struct Told {
 /// # Errors
 /// Set-up and listener failures; no client's.
 pub fn serve<S: Service + ?Sized, O: Observer>(
-    mut front: Front,
+    front: Front,
     settings: &Settings,
     service: &S,
     observer: &mut O,
     stop: &Stop,
 ) -> Result<(), Failure> {
+    // Outlives the sockets that send them: unblocked, one would end the process.
+    let signals = Signals::block().during("rt_sigprocmask", "SIGIO")?;
+    let mut front = front;
     front.set_nonblocking()?;
     let mut clients = Clients::new(settings, Mode::Nonblocking);
-    let signals = Signals::block().during("rt_sigprocmask", "SIGIO")?;
-    let mut told =
-        Told { signals, ids: Vec::new(), carried: [Id::LISTENER].into(), new: Vec::new() };
+    let (ids, carried) = (Vec::new(), [Id::LISTENER].into());
+    let mut told = Told { signals: &signals, ids, carried, new: Vec::new() };
     told.ask(&front, Id::LISTENER).during("fcntl", front.endpoint())?;
-    while !stop.requested() {
-        if front.wakes() {
-            told.carried.push_back(Id::LISTENER);
-        }
-        // wait, unless somebody is known to be ready
-        let timeout =
-            if told.carried.is_empty() { clients.timeout(&front) } else { Some(Duration::ZERO) };
-        let mut signal = None;
-        let taken = observer.wait(Call::Sigtimedwait, || {
-            signal = told.signals.wait(timeout, stop)?;
-            Ok(usize::from(signal.is_some()))
-        });
-        interrupted_is_none(taken, observer).during("sigtimedwait", "")?;
-        // copy
-        match signal {
-            Some(Signalled::Number(number)) => match told.ids.get(number).copied() {
-                // It is looked after at the end of its rest.
-                Some(Id::LISTENER) if front.rests() => {}
-                Some(Id::LISTENER) => {
-                    admit(&mut told, &mut clients, &mut front, service, observer)?;
-                }
-                // It is in the list and has its turn below.
-                Some(id) if clients.carried(id) => {}
-                Some(id) => attend(&mut told, &mut clients, id, false, service, observer),
-                None => {}
-            },
-            Some(Signalled::Lost) if !stop.requested() => {
-                told.poll(&clients, &front, observer)?;
+    let mut rounds = || -> Result<(), Failure> {
+        while !stop.requested() {
+            if front.wakes() {
+                told.carried.push_back(Id::LISTENER);
             }
-            Some(Signalled::Lost) | None => {}
-        }
-        for _ in 0..told.carried.len() {
-            match told.carried.pop_front() {
-                Some(Id::LISTENER) => {
-                    admit(&mut told, &mut clients, &mut front, service, observer)?;
+            // wait, unless somebody is known to be ready
+            let timeout = if told.carried.is_empty() {
+                clients.timeout(&front)
+            } else {
+                Some(Duration::ZERO)
+            };
+            let mut signal = None;
+            let taken = observer.wait(Call::Sigtimedwait, || {
+                signal = told.signals.wait(timeout, stop)?;
+                Ok(usize::from(signal.is_some()))
+            });
+            interrupted_is_none(taken, observer).during("sigtimedwait", "")?;
+            // copy
+            match signal {
+                Some(Signalled::Number(number)) => match told.ids.get(number).copied() {
+                    // It is looked after at the end of its rest.
+                    Some(Id::LISTENER) if front.rests() => {}
+                    Some(Id::LISTENER) => {
+                        admit(&mut told, &mut clients, &mut front, service, observer)?;
+                    }
+                    // It is in the list and has its turn below.
+                    Some(id) if clients.carried(id) => {}
+                    Some(id) => attend(&mut told, &mut clients, id, false, service, observer),
+                    None => {}
+                },
+                Some(Signalled::Lost) if !stop.requested() => {
+                    told.poll(&clients, &front, observer)?;
                 }
-                Some(id) => attend(&mut told, &mut clients, id, true, service, observer),
-                None => break,
+                Some(Signalled::Lost) | None => {}
             }
+            for _ in 0..told.carried.len() {
+                match told.carried.pop_front() {
+                    Some(Id::LISTENER) => {
+                        admit(&mut told, &mut clients, &mut front, service, observer)?;
+                    }
+                    Some(id) => attend(&mut told, &mut clients, id, true, service, observer),
+                    None => break,
+                }
+            }
+            clients.expire(observer);
         }
-        clients.expire(observer);
-    }
-    told.signals.ask_no_more(&front);
+        Ok(())
+    };
+    let served = rounds();
+    // Others may hold it too, and it outlives this.
+    signals.ask_no_more(&front);
+    served?;
     clients.drain(front, service, observer, stop)
 }
 
 /// Takes in who is waiting, asks for signals of each, and looks once without one.
 fn admit<S: Service + ?Sized, O: Observer>(
-    told: &mut Told,
+    told: &mut Told<'_>,
     clients: &mut Clients,
     front: &mut Front,
     service: &S,
@@ -120,7 +131,7 @@ fn admit<S: Service + ?Sized, O: Observer>(
 /// Drains a connection, up to its share; what is left over is carried. A short read ends a turn, since each event has a signal of its own;
 /// `untold`: the end of the stream may have come before it, without one, and is looked for.
 fn attend<S: Service + ?Sized, O: Observer>(
-    told: &mut Told,
+    told: &mut Told<'_>,
     clients: &mut Clients,
     id: Id,
     mut untold: bool,
@@ -143,7 +154,7 @@ fn attend<S: Service + ?Sized, O: Observer>(
     told.carried.push_back(id);
 }
 
-impl Told {
+impl Told<'_> {
     /// Asks for signals of a descriptor.
     fn ask(&mut self, fd: impl std::os::fd::AsFd, id: Id) -> std::io::Result<()> {
         let number = self.signals.ask(fd)?;

@@ -19,6 +19,10 @@ use std::time::Duration;
 
 /// Operations that are handed over together at most; more take another call.
 const OPERATIONS: u32 = 1024;
+/// An operation of Linux 6.0, which has multishot receives as well (`IORING_OP_SEND_ZC`).
+const LINUX_6_0: u8 = 47;
+/// An operation of Linux 6.1, which has sends to an address as well (`IORING_OP_SENDMSG_ZC`).
+const LINUX_6_1: u8 = 48;
 /// Completions that the ring has room for; the kernel keeps more aside, at a price.
 const COMPLETIONS: usize = 4096;
 /// Memory of the provided buffers together, in bytes, where that gives a number between the two below.
@@ -69,7 +73,11 @@ impl Ring {
         };
         let buffers = (MEMORY / size).clamp(LEAST_BUFFERS, MOST_BUFFERS) as u32;
         let operations = OPERATIONS.min(completions);
-        let raw = start(operations, completions, buffers, size as u32)?;
+        let oldest = match front {
+            Front::Stream(_) => LINUX_6_0,
+            Front::Datagram(_) => LINUX_6_1,
+        };
+        let raw = start(operations, completions, (buffers, size as u32), oldest)?;
         Ok(Self {
             raw,
             flights: Flights::default(),
@@ -88,7 +96,7 @@ impl Ring {
     /// # Errors
     /// The call, its errno, and what can be done about it.
     pub fn available() -> Result<(), Failure> {
-        start(1, 2, 1, 64).map(drop)
+        start(1, 2, (1, 64), LINUX_6_0).map(drop)
     }
 
     /// Has the stop end a wait.
@@ -146,8 +154,8 @@ impl Ring {
             let inputs = || self.completions.iter().filter(|c| !matches!(c, Completion::Ready));
             entered.map(|_| inputs().count())
         });
-        // Interrupted before the kernel has read them.
-        self.behind = behind && self.raw.unread() > 0;
+        // Interrupted before the kernel has read them, or it has spoken of them where it is not seen yet.
+        self.behind = (behind || self.raw.aside()) && self.raw.unread() > 0;
         tolerate(entered, observer)?;
         let mut sent = std::mem::take(&mut self.sent);
         sent.drain(..).for_each(|sent| self.landed(clients, sent, observer));
@@ -354,9 +362,18 @@ impl Ring {
 }
 
 /// Makes a ring, or says why there is none.
-fn start(operations: u32, completions: u32, buffers: u32, size: u32) -> Result<Uring, Failure> {
+fn start(
+    operations: u32,
+    completions: u32,
+    (buffers, size): (u32, u32),
+    oldest: u8,
+) -> Result<Uring, Failure> {
     let mut ring = Uring::setup(operations, completions)
         .map_err(|error| refused("io_uring_setup", "", error))?;
+    let known = ring.knows(oldest).map_err(|error| refused("io_uring_register", "probe", error))?;
+    if !known {
+        return Err(refused("io_uring_register", "probe", sys::uring_too_old()));
+    }
     ring.provide(buffers, size).map_err(|error| refused("io_uring_register", "buffers", error))?;
     Ok(ring)
 }

@@ -74,7 +74,11 @@ impl Address {
     }
 
     /// One that the kernel has written elsewhere, `len` bytes of it.
-    pub(super) fn of(storage: libc::sockaddr_storage, len: libc::socklen_t) -> Self {
+    pub(super) fn of(mut storage: libc::sockaddr_storage, len: libc::socklen_t) -> Self {
+        if (len as usize) < size_of::<libc::sa_family_t>() {
+            // Nobody was named: what stands there is another's.
+            storage.ss_family = libc::AF_UNSPEC as libc::sa_family_t;
+        }
         Self { storage, len: len.min(size_of::<libc::sockaddr_storage>() as libc::socklen_t) }
     }
 

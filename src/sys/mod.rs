@@ -238,8 +238,14 @@ pub fn uring_remedy(error: &io::Error) -> &'static str {
         Some(libc::ENOMEM) => {
             "memory is short, or RLIMIT_MEMLOCK is (ulimit -l), which rings are charged to"
         }
-        _ => "Linux 6.0 or newer is needed",
+        _ => "Linux 6.0 or newer is needed, and 6.1 for datagrams",
     }
+}
+
+/// What a kernel is refused with that has rings and not the operations that are needed: `EOPNOTSUPP`.
+#[must_use]
+pub fn uring_too_old() -> io::Error {
+    io::Error::from_raw_os_error(libc::EOPNOTSUPP)
 }
 
 /// Whether a ring goes on after this: the time was over (`ETIME`), memory or room for completions is short at this moment (`EAGAIN`,

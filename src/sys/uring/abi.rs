@@ -1,5 +1,7 @@
 //! What `linux/io_uring.h` lays out: structures shared with the kernel, and their constants. Ours, for libc has none of them.
 
+use std::time::Duration;
+
 /// `struct io_uring_sqe`: one operation on its way into the kernel, 64 bytes. Its unions have the names of the members that are used.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
@@ -76,6 +78,31 @@ pub(super) struct GetEventsArg {
     pub(super) sigmask_sz: u32,
     pub(super) min_wait_usec: u32,
     pub(super) ts: u64,
+}
+
+/// `struct __kernel_timespec`: 64 bits each on every machine.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(super) struct KernelTimespec {
+    tv_sec: i64,
+    tv_nsec: i64,
+}
+
+impl KernelTimespec {
+    pub(super) fn of(duration: Duration) -> Self {
+        let tv_sec = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+        Self { tv_sec, tv_nsec: i64::from(duration.subsec_nanos()) }
+    }
+}
+
+/// `struct io_uring_probe` with its operations (`struct io_uring_probe_op`), 16 and 8 bytes.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(super) struct Probe {
+    pub(super) last_op: u8,
+    pub(super) ops_len: u8,
+    pub(super) resv: [u16; 7],
+    pub(super) ops: [[u16; 4]; 256],
 }
 
 /// `struct io_uring_buf`: an entry of a ring of provided buffers. The ring's tail overlays the `resv` of the first entry.
@@ -155,6 +182,9 @@ pub(super) const ENTER_GETEVENTS: u32 = 1 << 0;
 pub(super) const ENTER_EXT_ARG: u32 = 1 << 3;
 
 // io_uring_register(2).
+/// `IORING_SQ_CQ_OVERFLOW`, in the flags of the ring of operations.
+pub(super) const SQ_CQ_OVERFLOW: u32 = 1 << 1;
+pub(super) const REGISTER_PROBE: u32 = 8;
 pub(super) const REGISTER_PBUF_RING: u32 = 22;
 pub(super) const REGISTER_SYNC_CANCEL: u32 = 24;
 

@@ -72,7 +72,7 @@ impl Buffers {
             ..BufferRegister::default()
         };
         // SAFETY: the kernel reads one io_uring_buf_reg, and from then on the entries that it names, as far as the tail
-        // allows. They stay mapped until the ring of operations is closed: `Uring` drops that one first.
+        // allows. They stay mapped while an operation is in flight that could take one: see `Uring`'s drop.
         unsafe { register(uring, REGISTER_PBUF_RING, (&raw const registration).cast(), 1) }?;
         let of = RINGS.fetch_add(1, Ordering::Relaxed);
         let mask = (count - 1) as u16;

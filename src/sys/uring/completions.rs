@@ -89,6 +89,8 @@ impl Uring {
     /// Takes the completions that are there, and the sends that are over by now, in the order in which they ended. Those of the sends come
     /// first: what else has come of a connection, came after them.
     pub fn collect(&mut self, sent: &mut Vec<Sent>, completions: &mut VecDeque<Completion>) {
+        // Asked before the tail is read: what is not aside by now, is in the ring.
+        let aside = self.aside();
         // SAFETY: it lies in the rings, mapped as long as `self`; both sides use it atomically.
         let head = unsafe { &*self.cq.head };
         // SAFETY: as above.
@@ -104,7 +106,9 @@ impl Uring {
             next = next.wrapping_add(1);
         }
         head.store(end, Ordering::Release);
-        self.settle(sent);
+        if !aside {
+            self.settle(sent);
+        }
     }
 
     /// What a completion is.

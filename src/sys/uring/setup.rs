@@ -5,7 +5,7 @@ use super::buffers::{Buffers, MOST};
 use super::completions::{Cq, Failed};
 use super::mapping::Mapping;
 use super::operations::{Lent, Rest};
-use crate::sys::{check, timespec};
+use crate::sys::check;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::mem::{ManuallyDrop, MaybeUninit};
@@ -75,6 +75,7 @@ pub struct Uring {
 struct Sq {
     head: *const AtomicU32,
     tail: *const AtomicU32,
+    flags: *const AtomicU32,
     mask: u32,
     entries: u32,
     sqes: *mut Sqe,
@@ -173,6 +174,26 @@ impl Uring {
         self.flights
     }
 
+    /// Whether the kernel keeps completions aside, since their ring was full. While it does, it may have spoken of a send at once
+    /// where nobody sees it yet: none is over before the ring has been looked at again ([`Wait::Look`]).
+    #[must_use]
+    pub fn aside(&self) -> bool {
+        // SAFETY: the flags lie in the rings, mapped as long as `self`; the kernel writes them atomically.
+        unsafe { &*self.sq.flags }.load(Ordering::Acquire) & abi::SQ_CQ_OVERFLOW != 0
+    }
+
+    /// Whether this kernel knows the operation of that number, and so all before it.
+    ///
+    /// # Errors
+    /// `EINVAL` before Linux 5.6.
+    pub fn knows(&self, operation: u8) -> io::Result<bool> {
+        let mut probe = abi::Probe { last_op: 0, ops_len: 0, resv: [0; 7], ops: [[0; 4]; 256] };
+        let pointer = (&raw mut probe).cast_const().cast();
+        // SAFETY: the kernel writes one io_uring_probe with at most 256 operations behind it during the call.
+        unsafe { register(&self.fd, abi::REGISTER_PROBE, pointer, 256) }?;
+        Ok(probe.last_op >= operation)
+    }
+
     /// Sends at once that the kernel has not been seen to read.
     #[must_use]
     pub fn unread(&self) -> usize {
@@ -195,7 +216,7 @@ impl Uring {
             // What has found no room yet must not wait for what others do.
             least = u32::from(self.backlog.is_empty());
             if let Some(limit) = limit {
-                time = timespec(limit);
+                time = abi::KernelTimespec::of(limit);
                 argument.ts = (&raw const time) as u64;
                 flags |= abi::ENTER_EXT_ARG;
             }
@@ -287,6 +308,7 @@ impl Sq {
         Self {
             head: word(offsets.head),
             tail: word(offsets.tail),
+            flags: word(offsets.fifth),
             mask: constant(offsets.ring_mask),
             entries,
             sqes: sqes.at(0, entries as usize),
