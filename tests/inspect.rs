@@ -73,7 +73,10 @@ for_each_model! {
             return;
         }
         let receive = if entry.waits == Waits::InCall { "wait+copy" } else { "copy" };
-        assert_eq!((count(receive, "recvfrom"), count("send", "sendto"), count("close", "close")), (6, 5, 1), "{marks:?}");
+        let received = count(receive, "recvfrom");
+        assert_eq!((count("send", "sendto"), count("close", "close")), (5, 1), "{marks:?}");
+        // A signal that an earlier turn has served along is answered by a receive in vain.
+        assert!(received == 6 || model == "sigio" && (6..=11).contains(&received), "{marks:?}");
         assert!(!value.to_string().contains("\"mark\":\"?\""));
     }
 }

@@ -72,9 +72,9 @@ fn a_client_wakes_one_of_eight_workers_and_not_the_herd() {
         }
         server.stop().clean();
         let report = report(&path);
-        // Each of the eight has one more, which the stop ends.
+        // Each of the eight has one or two more, which the stop ends. A herd would make it 1,600.
         let woken = report.count("calls.accept4").unwrap();
-        assert!((CLIENTS..=CLIENTS + 8).contains(&woken), "{woken} returns of accept4");
+        assert!((CLIENTS..=CLIENTS + 16).contains(&woken), "{woken} returns of accept4");
         let Some(Value::List(events)) = report.get("events") else { panic!("{report}") };
         let accepts = events.iter().filter(|e| e.get("what") == Some(&Value::from("accept")));
         let mut shares = std::collections::BTreeMap::new();

@@ -300,7 +300,13 @@ impl Clients {
     /// Closes a connection. Its identity finds nothing from now on.
     #[inline(never)]
     pub fn close<O: Observer>(&mut self, id: Id, end: End, observer: &mut O) {
-        if self.slab.remove(id).is_some() {
+        if let Some(connection) = self.slab.remove(id) {
+            if end == End::TimedOut && connection.stalled() {
+                // Its peer does not read. Behind what cannot be delivered an end would not come either, and a writer over there
+                // would hang on: a reset is seen at once. It fails where the peer is gone, and there is nobody to tell.
+                observer.called(Call::Setsockopt);
+                let _ = sys::set_linger(&connection, 0);
+            }
             observer.called(Call::Close);
             observer.closed(id, end);
         }

@@ -34,6 +34,9 @@ pub struct Column {
     pub copied: Option<u64>,
 }
 
+/// Letters of a call's name that a column has room for.
+const NAME: usize = 10;
+
 /// The picture.
 #[derive(Clone, Debug)]
 pub struct All {
@@ -111,6 +114,13 @@ impl Column {
             copy: phases.copy,
             copied: io.kernel.map(|kernel| kernel.copied),
         })
+    }
+
+    /// The call that waits; a name that is wider than a column in two lines.
+    fn waiting_lines(&self) -> impl Iterator<Item = &'static str> {
+        let split = if self.waiting.len() > NAME { self.waiting.rfind('_') } else { None };
+        let (first, second) = self.waiting.split_at(split.map_or(0, |place| place + 1));
+        [first, second].into_iter().filter(|line| !line.is_empty())
     }
 
     /// What stands in the upper band.

@@ -1,6 +1,6 @@
 //! All models as SVG.
 
-use super::{All, Column};
+use super::{All, Column, NAME};
 use crate::lab::draw::figure::rows;
 use crate::lab::draw::picture::{broken, hatch, line, paper, rect, words, written};
 use crate::lab::draw::style;
@@ -58,7 +58,10 @@ impl All {
             } else {
                 asks(svg, left, top, waiting);
             }
-            words(svg, (middle, top + 18.0), column.waiting, "middle mono");
+            for (n, name) in column.waiting_lines().enumerate() {
+                let class = if name.len() > NAME { "middle mono small" } else { "middle mono" };
+                words(svg, (middle, top + 18.0 + 15.0 * n as f64), name, class);
+            }
             stack(svg, (middle, top + waiting / 2.0), &column.waits(), "");
             if !column.one_call && column.asked == 0 {
                 words(svg, (middle, top + waiting - 9.0), "ready", "middle small");

@@ -50,10 +50,12 @@ impl All {
         let width = COLUMN - 1;
         page.put_within(top, left, COLUMN, column.model, Ink::Strong);
         let middle = left + COLUMN / 2;
-        page.put_within(waits, left, width, column.waiting, Ink::Plain);
         let bar = if column.asked > 0 { "·" } else { "│" };
         for row in waits + 1..copies {
             page.put(row, middle, bar, Ink::Wait);
+        }
+        for (n, name) in column.waiting_lines().enumerate() {
+            page.put_within(waits + n, left, width, name, Ink::Plain);
         }
         for row in copies + 1..end {
             page.put(row, middle, "┃", Ink::Copy);
