@@ -301,11 +301,15 @@ impl Clients {
     #[inline(never)]
     pub fn close<O: Observer>(&mut self, id: Id, end: End, observer: &mut O) {
         if let Some(connection) = self.slab.remove(id) {
-            if end == End::TimedOut && connection.stalled() {
-                // Its peer does not read. Behind what cannot be delivered an end would not come either, and a writer over there
-                // would hang on: a reset is seen at once. It fails where the peer is gone, and there is nobody to tell.
-                observer.called(Call::Setsockopt);
-                let _ = sys::set_linger(&connection, 0);
+            if end == End::TimedOut {
+                observer.called(Call::Ioctl);
+                let undelivered = sys::siocoutq(&connection).is_ok_and(|bytes| bytes > 0);
+                if undelivered || connection.stalled() {
+                    // Its peer does not read. Behind what cannot be delivered an end would not come either, and a writer over
+                    // there would hang on: a reset is seen at once. It fails where the peer is gone, and nobody is to be told.
+                    observer.called(Call::Setsockopt);
+                    let _ = sys::set_linger(&connection, 0);
+                }
             }
             observer.called(Call::Close);
             observer.closed(id, end);
