@@ -42,7 +42,10 @@ fn with_tracefs(test: &str, body: impl FnOnce() + Send + 'static) {
     let output = again.arg(test).env(AGAIN, "1").output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned()
         + &String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("1 passed") || said.contains("unshare: "), "{said}");
+    if said.contains("unshare: ") {
+        return skip(&said);
+    }
+    assert!(said.contains("1 passed"), "{said}");
     said.lines().filter(|line| line.starts_with("SKIPPED")).for_each(|line| eprintln!("{line}"));
 }
 
@@ -384,11 +387,13 @@ fn a_comparison_has_the_kernels_word_in_a_third_pass() {
             let value = Value::parse(text).unwrap();
             let requests =
                 |cell: &Value| list(cell, "samples")[0].count("kernel.requests").unwrap();
-            list(&value, "cells").iter().all(|cell| requests(cell) > 0)
+            let polls = |cell: &&Value| cell.get("model") == Some(&Value::from("nonblocking"));
+            let (polling, others): (Vec<_>, Vec<_>) = list(&value, "cells").iter().partition(polls);
+            assert!(others.into_iter().all(|cell| requests(cell) > 0), "{value}");
+            polling.into_iter().all(|cell| requests(cell) > 0)
         };
         // On a busy machine a server that polls may not get a turn in so short a time.
-        let text =
-            std::iter::repeat_with(measured).take(20).find(heard).expect("somebody is never heard");
+        let text = std::iter::repeat_with(measured).take(3).find(heard).expect("it is never heard");
         let value = Value::parse(&text).unwrap();
         assert_eq!(value.count("kernel_ns"), Some(100_000_000));
         for cell in list(&value, "cells") {

@@ -118,8 +118,7 @@ fn a_thousand_connections_at_once() {
         }
         let grown = resident(forward.pid()).saturating_sub(before);
         println!("1,000 at once: {} KiB more", grown >> 10);
-        // How much of it lies in libssh2's queue is a matter of who is quicker: seen were 3.6, 13 and 27 MiB.
-        assert!(grown < 64 << 20, "{grown}");
+        assert!(grown < 24 << 20, "{grown}");
         drop(streams);
         until("descriptors go", || descriptors(forward.pid()) <= fds + 1);
         let (_, said) = forward.stop();

@@ -96,7 +96,8 @@ fn a_stop_ends_a_wait_for_signals() {
                 let asleep = || {
                     let stat = std::fs::read_to_string(format!("/proc/self/task/{tid}/syscall"));
                     // rt_sigtimedwait by its number; a kernel without this file is no reason to fail.
-                    stat.map_or(true, |call| !call.starts_with("running"))
+                    let number = format!("{} ", libc::SYS_rt_sigtimedwait);
+                    stat.map_or(true, |call| call.starts_with(&number))
                 };
                 if !early {
                     until("the other thread sleeps", asleep);
@@ -225,17 +226,21 @@ fn a_signal_for_the_number_of_somebody_else_is_harmless() {
             let mut gone = server.connect();
             gone.write_all(b"first").unwrap();
             gone.read_exact(&mut [0; 5]).unwrap();
+            // Signals of one number are taken in the order in which they were sent: the next one's coming stands between the message that
+            // ends the first, at which it is found reset and closed, and what else was sent of that one.
             let mut next = server.while_stopped(|| {
+                gone.write_all(b"a").unwrap();
+                let mut next = server.connect();
                 (0..5).for_each(|_| gone.write_all(b"of the one that is gone").unwrap());
                 sys::set_linger(&gone, 0).unwrap();
                 drop(gone);
-                let mut next = server.connect();
                 next.write_all(format!("{round:05}").as_bytes()).unwrap();
                 next
             });
             let mut reply = [0; 5];
             next.read_exact(&mut reply).unwrap();
             assert_eq!(reply, format!("{round:05}").as_bytes());
+            exchange(&mut next, b"still here");
             drop(next);
         }
         until("all are closed", || server.descriptors() == base);

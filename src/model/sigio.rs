@@ -48,59 +48,65 @@ pub fn serve<S: Service + ?Sized, O: Observer>(
     let (ids, carried) = (Vec::new(), [Id::LISTENER].into());
     let mut told = Told { signals: &signals, ids, carried, new: Vec::new() };
     told.ask(&front, Id::LISTENER).during("fcntl", front.endpoint())?;
-    let mut rounds = || -> Result<(), Failure> {
-        while !stop.requested() {
-            if front.wakes() {
-                told.carried.push_back(Id::LISTENER);
-            }
-            // wait, unless somebody is known to be ready
-            let timeout = if told.carried.is_empty() {
-                clients.timeout(&front)
-            } else {
-                Some(Duration::ZERO)
-            };
-            let mut signal = None;
-            let taken = observer.wait(Call::Sigtimedwait, || {
-                signal = told.signals.wait(timeout, stop)?;
-                Ok(usize::from(signal.is_some()))
-            });
-            interrupted_is_none(taken, observer).during("sigtimedwait", "")?;
-            // copy
-            match signal {
-                Some(Signalled::Number(number)) => match told.ids.get(number).copied() {
-                    // It is looked after at the end of its rest.
-                    Some(Id::LISTENER) if front.rests() => {}
-                    Some(Id::LISTENER) => {
-                        admit(&mut told, &mut clients, &mut front, service, observer)?;
-                    }
-                    // It is in the list and has its turn below.
-                    Some(id) if clients.carried(id) => {}
-                    Some(id) => attend(&mut told, &mut clients, id, false, service, observer),
-                    None => {}
-                },
-                Some(Signalled::Lost) if !stop.requested() => {
-                    told.poll(&clients, &front, observer)?;
-                }
-                Some(Signalled::Lost) | None => {}
-            }
-            for _ in 0..told.carried.len() {
-                match told.carried.pop_front() {
-                    Some(Id::LISTENER) => {
-                        admit(&mut told, &mut clients, &mut front, service, observer)?;
-                    }
-                    Some(id) => attend(&mut told, &mut clients, id, true, service, observer),
-                    None => break,
-                }
-            }
-            clients.expire(observer);
-        }
-        Ok(())
-    };
-    let served = rounds();
+    let served = rounds(&mut told, &mut clients, &mut front, service, observer, stop);
     // Others may hold it too, and it outlives this.
     signals.ask_no_more(&front);
     served?;
     clients.drain(front, service, observer, stop)
+}
+
+/// The turns of [`serve`], until the stop.
+fn rounds<S: Service + ?Sized, O: Observer>(
+    told: &mut Told<'_>,
+    clients: &mut Clients,
+    front: &mut Front,
+    service: &S,
+    observer: &mut O,
+    stop: &Stop,
+) -> Result<(), Failure> {
+    while !stop.requested() {
+        if front.wakes() {
+            told.carried.push_back(Id::LISTENER);
+        }
+        // wait, unless somebody is known to be ready
+        let timeout =
+            if told.carried.is_empty() { clients.timeout(front) } else { Some(Duration::ZERO) };
+        let mut signal = None;
+        let taken = observer.wait(Call::Sigtimedwait, || {
+            signal = told.signals.wait(timeout, stop)?;
+            Ok(usize::from(signal.is_some()))
+        });
+        interrupted_is_none(taken, observer).during("sigtimedwait", "")?;
+        // copy
+        match signal {
+            Some(Signalled::Number(number)) => match told.ids.get(number).copied() {
+                // It is looked after at the end of its rest.
+                Some(Id::LISTENER) if front.rests() => {}
+                Some(Id::LISTENER) => {
+                    admit(told, clients, front, service, observer)?;
+                }
+                // It is in the list and has its turn below.
+                Some(id) if clients.carried(id) => {}
+                Some(id) => attend(told, clients, id, false, service, observer),
+                None => {}
+            },
+            Some(Signalled::Lost) if !stop.requested() => {
+                told.poll(clients, front, observer)?;
+            }
+            Some(Signalled::Lost) | None => {}
+        }
+        for _ in 0..told.carried.len() {
+            match told.carried.pop_front() {
+                Some(Id::LISTENER) => {
+                    admit(told, clients, front, service, observer)?;
+                }
+                Some(id) => attend(told, clients, id, true, service, observer),
+                None => break,
+            }
+        }
+        clients.expire(observer);
+    }
+    Ok(())
 }
 
 /// Takes in who is waiting, asks for signals of each, and looks once without one.

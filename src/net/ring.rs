@@ -9,7 +9,7 @@ use super::datagrams::Taken as Brought;
 use super::flights::{Flights, Over, Sending};
 use super::{Clients, Front, Settings};
 use crate::failure::{During, Failure};
-use crate::phase::{Count, End, Id, Observer};
+use crate::phase::{Call, Count, End, Id, Observer};
 use crate::service::Service;
 use crate::stop::Stop;
 use crate::sys::{self, Completion, Packet, Rest, Sent, Taken, Uring, Wait};
@@ -148,14 +148,23 @@ impl Ring {
         }
         self.sends = 0;
         let behind = std::mem::take(&mut self.behind);
+        let mut more = 0;
         let entered = observer.complete(|| {
-            let entered = self.raw.enter(wait);
+            let mut entered = self.raw.enter(wait);
             self.raw.collect(&mut self.sent, &mut self.completions);
+            // What is aside comes when there is room, and the sends are over behind it. All of it at once: receives that are asked for
+            // again meanwhile, and find no buffer, would put as much aside as is fetched.
+            while self.raw.aside() && entered.as_ref().map_or_else(goes_on, |_| true) {
+                entered = self.raw.enter(Wait::Look);
+                self.raw.collect(&mut self.sent, &mut self.completions);
+                more += 1;
+            }
             let inputs = || self.completions.iter().filter(|c| !matches!(c, Completion::Ready));
             entered.map(|_| inputs().count())
         });
-        // Interrupted before the kernel has read them, or it has spoken of them where it is not seen yet.
-        self.behind = (behind || self.raw.aside()) && self.raw.unread() > 0;
+        (0..more).for_each(|_| observer.called(Call::IoUringEnter));
+        // Interrupted before the kernel has read them.
+        self.behind = behind && self.raw.unread() > 0;
         tolerate(entered, observer)?;
         let mut sent = std::mem::take(&mut self.sent);
         sent.drain(..).for_each(|sent| self.landed(clients, sent, observer));
@@ -383,7 +392,12 @@ fn refused(call: &'static str, object: &str, error: io::Error) -> Failure {
     Failure::new(call, object, error).hint(Some(hint))
 }
 
-/// What may happen to a ring's call in any turn: a signal, the end of the time, no memory at this moment.
+/// Whether a ring goes on after this: a signal, the end of the time, no memory at this moment.
+fn goes_on(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Interrupted || sys::uring_goes_on(error)
+}
+
+/// What may happen to a ring's call in any turn.
 fn tolerate<O: Observer>(entered: io::Result<usize>, observer: &O) -> Result<(), Failure> {
     match entered {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => {

@@ -147,7 +147,8 @@ async fn give(channel: &Channel, input: &mut impl Input, carried: &Cell<u64>) ->
         if n == 0 {
             return until_closed(channel.send_eof(Step::Forward).await);
         }
-        let mut left = &piece[..n];
+        only(&mut piece, n);
+        let mut left = &piece[..];
         while !left.is_empty() {
             match channel.write(Step::Forward, left).await {
                 Ok(n) => {
@@ -158,6 +159,13 @@ async fn give(channel: &Channel, input: &mut impl Input, carried: &Cell<u64>) ->
             }
         }
     }
+}
+
+/// Keeps what has come and gives the rest of the memory back: a thousand short messages that wait to be passed on at once are to cost
+/// what they are long.
+fn only(piece: &mut Vec<u8>, n: usize) {
+    piece.truncate(n);
+    piece.shrink_to_fit();
 }
 
 /// Who has closed the channel reads no more of it: what it still says is to be taken.
@@ -183,7 +191,8 @@ async fn take(
         if n == 0 {
             break;
         }
-        output.write(&piece[..n]).await.map_err(|e| here("write", &e))?;
+        only(&mut piece, n);
+        output.write(&piece).await.map_err(|e| here("write", &e))?;
         carried.set(carried.get() + n as u64);
         // A stream that never pauses holds up no other.
         reactor::yield_now().await;

@@ -9,6 +9,39 @@ const LEVEL: f64 = 0.97;
 const URING: f64 = 1.10;
 const URING_CALLS: f64 = 0.2;
 
+/// What an interval says of a level. The whole of it must lie at or above: a wide one settles nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Word {
+    Behind,
+    NotSettled,
+    Reached,
+}
+
+impl Word {
+    fn of([_, low, high]: [f64; 3], level: f64) -> Self {
+        if low >= level {
+            Self::Reached
+        } else if high < level {
+            Self::Behind
+        } else {
+            Self::NotSettled
+        }
+    }
+
+    /// Of what was counted.
+    fn counted(reached: bool) -> Self {
+        if reached { Self::Reached } else { Self::Behind }
+    }
+
+    fn shown(self) -> &'static str {
+        match self {
+            Self::Behind => "**behind**",
+            Self::NotSettled => "not settled",
+            Self::Reached => "reached",
+        }
+    }
+}
+
 /// A sentence for each goal that was looked at.
 #[derive(Default)]
 pub struct Goals(Vec<String>);
@@ -23,11 +56,11 @@ impl Goals {
         &self.0
     }
 
-    fn say(&mut self, reached: bool, what: String) {
-        self.0.push(format!("- {}: {what}", if reached { "reached" } else { "**behind**" }));
+    fn say(&mut self, word: Word, what: String) {
+        self.0.push(format!("- {}: {what}", word.shown()));
     }
 
-    /// Our best, and epoll, beside the best peer and mio. A cell is reached if the interval of one of its two ratios reaches the level.
+    /// Our best, and epoll, beside the best peer and mio: by the better of its two ratios.
     pub fn cell(&mut self, name: &str, lines: &[Line<'_>]) {
         let of = |of: fn(&Sample) -> f64,
                   goal: &str,
@@ -37,7 +70,7 @@ impl Goals {
             let ratio = ours.against(peer, of);
             let told =
                 format!("{goal} {} / {} {}", ours.entrant.name, peer.entrant.name, ranged(ratio));
-            Some((ratio[2] >= LEVEL, told))
+            Some((Word::of(ratio, LEVEL), told))
         };
         let called = |wanted: &str| lines.iter().find(|line| line.entrant.name == wanted);
         let pair = |measure, goal| {
@@ -58,17 +91,16 @@ impl Goals {
                     peer.entrant.name,
                     ranged(ratio)
                 );
-                self.say(ratio[2] >= URING, what);
+                self.say(Word::of(ratio, URING), what);
             }
         }
     }
 
-    fn either(&mut self, name: &str, ratios: [Option<(bool, String)>; 2]) {
+    fn either(&mut self, name: &str, ratios: [Option<(Word, String)>; 2]) {
         let told: Vec<_> = ratios.into_iter().flatten().collect();
-        if !told.is_empty() {
-            let reached = told.iter().any(|(reached, _)| *reached);
+        if let Some(word) = told.iter().map(|(word, _)| *word).max() {
             let words: Vec<_> = told.into_iter().map(|(_, words)| words).collect();
-            self.say(reached, format!("{name}: {}", words.join("; ")));
+            self.say(word, format!("{name}: {}", words.join("; ")));
         }
     }
 
@@ -85,7 +117,7 @@ impl Goals {
         } else {
             format!("; not below {}", above.join(", "))
         };
-        self.say(above.is_empty(), what + &not);
+        self.say(Word::counted(above.is_empty()), what + &not);
     }
 
     pub fn calls(&mut self, found: &[(&str, f64)]) {
@@ -93,7 +125,7 @@ impl Goals {
             let what = format!(
                 "io-uring makes {calls:.3} system calls per request, {URING_CALLS} at most"
             );
-            self.say(*calls <= URING_CALLS, what);
+            self.say(Word::counted(*calls <= URING_CALLS), what);
         }
     }
 
@@ -103,7 +135,7 @@ impl Goals {
             let what = format!("instructions at {connections}, epoll {epoll:.1}, mio {mio:.1}");
             // What a run differs from the next by is hundredths.
             let tenths = |count: &f64| (count * 10.0).round();
-            self.say(tenths(epoll) <= tenths(mio), what);
+            self.say(Word::counted(tenths(epoll) <= tenths(mio)), what);
         }
     }
 }

@@ -101,10 +101,11 @@ fn main() {
         eprintln!("field: {few}");
     }
     let (entrants, missing) = who::all(&asked.built);
-    sys::sched_setaffinity(0, generator).expect("a core for the generator");
     let mut record = Record::default();
     let begun = Instant::now();
+    // Before the pin: after it the machine has one core.
     head(&mut record, &asked, [generator, core], &entrants, &missing);
+    sys::sched_setaffinity(0, generator).expect("a core for the generator");
     let mut goals = Goals::default();
     for cell in CELLS.iter().filter(|cell| asked.wants(cell.name)) {
         // Ten thousand connections are made for each visit.
