@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 use support::streams::{Endless, Library};
-use support::{Ended, Server, exchange, forks, long, pattern, serve, state};
+use support::{Ended, Server, exchange, forks, long, pattern, proc_status, serve, state};
 use waitcopy::model::{Model, find};
 use waitcopy::phase::{Count, Waits};
 use waitcopy::service::Upper;
@@ -236,10 +236,17 @@ for_each_model! {
             }
         });
         if entry(model).waits == Waits::Readiness {
-            // On a busy machine each of those may have come while no call was waiting: one that cannot miss.
+            // On a busy machine each of those may have come while no call was waiting: one that cannot miss. It is over when they sleep
+            // once more; before that a message could come beside it, and the call would return that.
             let sleeps = || server.family().iter().all(|&process| state(process) == 'S');
             support::until("the server sleeps", sleeps);
+            let slept = |&process: &u32| proc_status(process, "voluntary_ctxt_switches:");
+            let family = server.family();
+            let before: Vec<_> = family.iter().map(slept).collect();
             server.signal_family(SIGUSR1);
+            support::until("the server sleeps once more", || {
+                family.iter().map(slept).zip(&before).all(|(now, before)| now > *before)
+            });
         }
         clients.iter_mut().for_each(|client| exchange(client, b"calm again"));
         let start = Instant::now();

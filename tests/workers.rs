@@ -11,8 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 use support::streams::{Endless, Library};
 use support::{
-    PATIENCE, Server, exchange, many_descriptors, pattern, report, scratch, serve, state, until,
-    watchdog,
+    PATIENCE, Server, exchange, many_descriptors, pattern, proc_status, report, scratch, serve,
+    state, until, watchdog,
 };
 use waitcopy::json::Value;
 use waitcopy::service::Upper;
@@ -59,9 +59,7 @@ fn a_host_with_threads_may_not_fork() {
 
 /// How often a process went to sleep, so was woken: the kernel's count of voluntary switches.
 fn sleeps(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-    line.unwrap().trim().parse().unwrap()
+    proc_status(process, "voluntary_ctxt_switches:")
 }
 
 /// Row 16. Eight children wait for one listener: each client wakes one of them, and the events tell their shares.
