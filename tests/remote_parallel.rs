@@ -14,12 +14,13 @@ mod trees;
 use remote_cli::Remote;
 use sessions::{on, with_sshd};
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use support::{PATIENCE, pattern, scratch, until, watchdog};
 use trees::leftovers;
-use waitcopy::lab::sshd::{KeyKind, Options, Sshd};
+use waitcopy::lab::sshd::{Accounts, KeyKind, Options, Sshd};
 use waitcopy::remote::config::IdentityAgent;
 use waitcopy::remote::sftp::{Progress, Transfer};
 use waitcopy::remote::{Client, Error, Reason, Session, Step};
@@ -209,11 +210,60 @@ fn by_the_command() {
             (&["--parallel", "2", "--resume"], "--parallel and --resume: "),
             (&["--parallel", "2", "--in-place"], "--parallel and --in-place: "),
             (&["--parallel", "2", "-r"], "--parallel and --recursive: "),
-            (&["--parallel", "2", "--password-fd", "0"], "--parallel and --password-fd: "),
         ] {
             remote.run("put", flags, &[from, "other"]).failed(2, &[words]);
         }
         assert!(!remote.home("other").exists());
+    });
+}
+
+/// Whatever the first session logs in by, the others do as well, and a person is asked once.
+#[test]
+fn what_a_person_has_answered_is_good_for_all_sessions() {
+    watchdog(PATIENCE, || {
+        let options = Options { accounts: Accounts::Password, ..Options::default() };
+        let Some(remote) = Remote::start(options) else { return };
+        let from = remote.here("from");
+        let bytes = pattern(40 * MIB, 5);
+        fs::write(&from, &bytes).unwrap();
+        let accepted = |line: &&str| line.contains("Accepted ") && line.contains(" ssh2");
+        let logins = || remote.sshd.log().lines().filter(accepted).count();
+        // The program that asks tells of each question.
+        let (script, asked) = (remote.here("askpass"), remote.here("asked"));
+        let (password, passphrase) = (remote.sshd.password(), "a key's own");
+        let text = format!(
+            "#!/bin/sh\necho \"$1\" >>'{}'\ncase $1 in *passphrase*) echo \"{passphrase}\";; *assword*) echo '{password}';; *) exit 1;; esac\n",
+            asked.display()
+        );
+        fs::write(&script, text).unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).unwrap();
+        let key = remote.here("locked");
+        fs::copy(remote.sshd.client_key(KeyKind::Ed25519).unwrap(), &key).unwrap();
+        let mut locks = Command::new("ssh-keygen");
+        let locks = locks
+            .stdout(Stdio::null())
+            .args(["-q", "-p", "-P", "", "-N", passphrase, "-f"])
+            .arg(&key);
+        assert!(locks.status().unwrap().success());
+        let key = key.to_str().unwrap();
+        for (way, flags, questions) in [
+            ("asked", &["--ask-password"][..], 1),
+            ("given", &["--password-fd", "0"], 0),
+            ("locked", &["--identity", key], 1),
+        ] {
+            let before = logins();
+            fs::write(&asked, "").unwrap();
+            let mut put = remote.bare("put");
+            put.args(["--parallel", "3"]).args(flags).arg(remote.host()).arg(&from).arg(way);
+            put.env("SSH_ASKPASS", &script).env("SSH_ASKPASS_REQUIRE", "force");
+            put.stdin(Stdio::piped()).stdout(Stdio::null());
+            let mut put = put.spawn().unwrap();
+            writeln!(put.stdin.take().unwrap(), "{password}").unwrap();
+            assert!(put.wait().unwrap().success(), "{way}: {}", remote.sshd.log());
+            assert!(fs::read(remote.home(way)).unwrap() == bytes, "{way}");
+            assert_eq!(fs::read_to_string(&asked).unwrap().lines().count(), questions, "{way}");
+            assert_eq!(logins() - before, 3, "{way}");
+        }
     });
 }
 

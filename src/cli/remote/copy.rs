@@ -1,5 +1,6 @@
 //! `remote put` and `remote get`.
 
+use super::answers::Answers;
 use super::progress::Bar;
 use super::show;
 use super::{Done, Trouble, exit_of, login, tree, warn};
@@ -47,10 +48,12 @@ pub(super) struct How {
 }
 
 /// `--parallel`: how many sessions besides the first, and what they log in by.
+#[derive(Clone)]
 struct Parallel {
     further: usize,
     host: String,
     parsed: Arc<Parsed>,
+    answers: Answers,
 }
 
 impl How {
@@ -60,9 +63,10 @@ impl How {
         if let Some(mode) = self.mode {
             transfer = transfer.mode(mode);
         }
-        if let Some(Parallel { further, host, parsed }) = &self.parallel {
-            let (host, parsed) = (host.clone(), Arc::clone(parsed));
-            transfer = transfer.parallel(*further, move || login::further_client(&parsed, &host));
+        if let Some(parallel) = &self.parallel {
+            let Parallel { further, host, parsed, answers } = parallel.clone();
+            let client = move || login::further_client(&parsed, &host, &answers);
+            transfer = transfer.parallel(further, client);
         }
         let shown = bar.borrow().is_some();
         if shown {
@@ -97,8 +101,6 @@ impl Parallel {
             ("recursive", "files alone are copied by several sessions"),
             ("resume", "a partial of several sessions has holes"),
             ("in-place", "several sessions write a hidden file"),
-            ("ask-password", "the further sessions ask nobody: use a key or the agent"),
-            ("password-fd", "the further sessions have no password: use a key or the agent"),
         ] {
             if parsed.has(flag) {
                 return Err(Exit::usage(format!("--parallel and --{flag}: {why}")));
@@ -106,7 +108,7 @@ impl Parallel {
         }
         let host = parsed.operands.first().and_then(|host| host.to_str()).unwrap_or_default();
         let (host, parsed) = (host.to_owned(), Arc::new(parsed.clone()));
-        Ok(Some(Self { further: sessions - 1, host, parsed }))
+        Ok(Some(Self { further: sessions - 1, host, parsed, answers: Answers::kept() }))
     }
 }
 
@@ -137,6 +139,11 @@ impl Plan {
         let how = How { sync, in_place, preserve, resume, mode, parallel };
         let tree = tree::Plan::of(parsed)?;
         Ok(Self { way, from: from.to_vec(), to: to.clone(), how, tree })
+    }
+
+    /// Where answers go that the further sessions need as well.
+    pub(super) fn answers(&self) -> Answers {
+        self.how.parallel.as_ref().map(|parallel| parallel.answers.clone()).unwrap_or_default()
     }
 
     pub(super) async fn run(&self, ssh: &Session) -> Result<Done, Trouble> {

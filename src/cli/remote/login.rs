@@ -1,5 +1,6 @@
 //! From the flags to a client: whom to connect to, by which credentials, with whose trust.
 
+use super::answers::Answers;
 use super::person::{Person, first_line};
 use crate::cli::Exit;
 use crate::cli::flags::Parsed;
@@ -9,21 +10,60 @@ use crate::remote::{Client, Error, Keepalive, Policy, Reason, Step};
 use crate::sys;
 use std::path::Path;
 
-/// A client for a host as it was typed.
-pub(super) fn client(parsed: &Parsed, host: &str) -> Result<Client, Exit> {
-    by_password(parsed, on_its_way(parsed, host, Person::find)?)
+/// A client for a host as it was typed; a person's answers are kept, if they will be needed again.
+pub(super) fn client(parsed: &Parsed, host: &str, answers: &Answers) -> Result<Client, Exit> {
+    let (asked, given) = (parsed.has("ask-password"), parsed.value("password-fd"));
+    if asked && given.is_some() {
+        return Err(Exit::usage("--ask-password and --password-fd: one of them"));
+    }
+    if asked && Person::find().is_none() {
+        return Err(Exit::usage(
+            "--ask-password: there is no terminal to ask on; set SSH_ASKPASS, or use --password-fd",
+        ));
+    }
+    let client = on_its_way(parsed, host, &|client| match Person::find() {
+        Some(person) => {
+            let heard = answers.heard(person, name(&client));
+            client.ask(heard)
+        }
+        None => client,
+    })?;
+    match given {
+        Some(number) => {
+            let password = read_password(number)?;
+            answers.give(&password);
+            Ok(client.password(password))
+        }
+        None => Ok(client),
+    }
 }
 
-/// One of several for the same host, who asks nobody: only the first one does.
-pub(super) fn further_client(parsed: &Parsed, host: &str) -> Result<Client, Error> {
-    on_its_way(parsed, host, || None)
-        .map_err(|exit| Error::new(Step::Settings, Reason::Usage, exit.message))
+/// One of several for the same host, who asks nobody: what the first one was answered is said again.
+pub(super) fn further_client(
+    parsed: &Parsed,
+    host: &str,
+    answers: &Answers,
+) -> Result<Client, Error> {
+    let client = on_its_way(parsed, host, &|client| {
+        let repeated = answers.repeated(name(&client));
+        client.ask(repeated)
+    });
+    let client = client.map_err(|exit| Error::new(Step::Settings, Reason::Usage, exit.message))?;
+    Ok(match answers.given() {
+        Some(password) => client.password(password),
+        None => client,
+    })
+}
+
+/// Who is logged in where.
+fn name(client: &Client) -> String {
+    format!("{}@{}", client.user(), client.host())
 }
 
 fn on_its_way(
     parsed: &Parsed,
     host: &str,
-    person: impl Fn() -> Option<Person>,
+    asking: &dyn Fn(Client) -> Client,
 ) -> Result<Client, Exit> {
     host.parse::<Target>().map_err(Exit::usage)?;
     let file = parsed.value("config").map(Path::new);
@@ -36,16 +76,13 @@ fn on_its_way(
     let client = by_flags(parsed, client)?;
     let mut wrong = None;
     let client = client.hops(&mut |hop| {
-        let hop = match person() {
-            Some(person) => hop.ask(person),
-            None => hop,
-        };
+        let hop = asking(hop);
         by_flags(parsed, hop.clone()).unwrap_or_else(|exit| {
             wrong = Some(exit);
             hop
         })
     });
-    wrong.map_or(Ok(client), Err)
+    wrong.map_or_else(|| Ok(by_password(parsed, asking(client))), Err)
 }
 
 /// What the flags say of every host on the way.
@@ -86,30 +123,12 @@ fn policy_of(name: &str) -> Result<Policy, Exit> {
 }
 
 /// Whoever names a password means it: no key is tried then, unless one was named as well.
-fn by_password(parsed: &Parsed, client: Client) -> Result<Client, Exit> {
-    let person = Person::find();
-    let (asked, given) = (parsed.has("ask-password"), parsed.value("password-fd"));
-    if asked && given.is_some() {
-        return Err(Exit::usage("--ask-password and --password-fd: one of them"));
+fn by_password(parsed: &Parsed, client: Client) -> Client {
+    if !parsed.has("ask-password") && !parsed.has("password-fd") {
+        return client;
     }
-    if asked && person.is_none() {
-        return Err(Exit::usage(
-            "--ask-password: there is no terminal to ask on; set SSH_ASKPASS, or use --password-fd",
-        ));
-    }
-    let mut client = match person {
-        Some(person) => client.ask(person),
-        None => client,
-    };
-    if asked || given.is_some() {
-        let with_key = ["publickey", "keyboard-interactive", "password"];
-        let first = usize::from(!parsed.has("identity"));
-        client = client.methods(&with_key[first..]);
-    }
-    match given {
-        Some(number) => Ok(client.password(read_password(number)?)),
-        None => Ok(client),
-    }
+    let with_key = ["publickey", "keyboard-interactive", "password"];
+    client.methods(&with_key[usize::from(!parsed.has("identity"))..])
 }
 
 /// The first line of a descriptor that we were started with. What follows it stays there.

@@ -3,6 +3,7 @@
 //! Each verb has a plan, checked before anything is sent, and a job on a session. What they have in common is here: the
 //! connection, how it is broken off, and how its end is told.
 
+mod answers;
 mod copy;
 mod copy_id;
 mod demo;
@@ -25,6 +26,7 @@ use super::{Exit, print};
 use crate::json::Value;
 use crate::reactor::{Deadline, Handle, Reactor};
 use crate::remote::{About, Client, Error, Reason, Session, Step};
+use answers::Answers;
 use interrupt::Interrupt;
 use phases::Phases;
 use show::Shown;
@@ -50,7 +52,10 @@ pub(super) fn run(command: &Command, parsed: &Parsed) -> Result<(), Exit> {
         .first()
         .ok_or_else(|| Exit::usage(format!("remote {verb}: which host?")))?;
     let host = host.to_str().ok_or_else(|| Exit::usage("the host is not UTF-8"))?;
-    let job = |parsed| Connection::new(verb, parsed, login::client(parsed, host)?);
+    let answered = |parsed, answers: &Answers| {
+        Connection::new(verb, parsed, login::client(parsed, host, answers)?)
+    };
+    let job = |parsed| answered(parsed, &Answers::default());
     match verb {
         "exec" => {
             let plan = exec::Plan::of(parsed)?;
@@ -58,7 +63,7 @@ pub(super) fn run(command: &Command, parsed: &Parsed) -> Result<(), Exit> {
         }
         "put" | "get" => {
             let plan = copy::Plan::of(verb, parsed)?;
-            job(parsed)?.run(async |ssh| plan.run(ssh).await)
+            answered(parsed, &plan.answers())?.run(async |ssh| plan.run(ssh).await)
         }
         "shell" => {
             let plan = shell::Plan::of(parsed)?;
