@@ -1,15 +1,17 @@
 //! The private SSH server under the real clients: it lets in whom it should, and leaves nothing.
 #![cfg(feature = "remote")]
 
+#[path = "support/ordinary.rs"]
+mod ordinary;
 #[path = "support/ssh.rs"]
 mod ssh;
 mod support;
 
+use ordinary::{again, root};
 use ssh::{answering, gone, mounts_of, only, or_skip, paramiko, run, said, sftp};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -245,33 +247,18 @@ fn the_system_knows_nothing_of_the_account() {
 
 #[test]
 fn an_account_is_refused_to_an_ordinary_user() {
-    if fs::metadata("/proc/self").unwrap().uid() == 0 {
+    if root() {
         // Nothing is refused to root, unless it lacks mounts; then that is said.
-        return with(Options::default(), |_| as_nobody());
+        return with(Options::default(), |_| {
+            let (output, left) = again("an_account_is_refused_to_an_ordinary_user");
+            assert!(said(&output).contains("1 passed"), "{}", said(&output));
+            assert_eq!(left, 2, "a folder is left");
+        });
     }
     let refusal = Sshd::start(Options { accounts: Accounts::Password, ..Options::default() });
     let Err(StartError::Unavailable(why)) = refusal else { panic!("{refusal:?}") };
     assert!(why.starts_with("only root"), "{why}");
     a_known_key_logs_in_and_a_stranger_s_does_not();
-}
-
-/// This test again, by an ordinary user: from a copy, since the build may lie where only root gets, and with an account
-/// that has a shell, which is there in no other process.
-fn as_nobody() {
-    let place = support::scratch("nobody");
-    fs::create_dir_all(&place).unwrap();
-    fs::set_permissions(&place, PermissionsExt::from_mode(0o777)).unwrap();
-    fs::copy(std::env::current_exe().unwrap(), place.join("test")).unwrap();
-    fs::write(place.join("passwd"), "olga:x:60500:60500::/:/bin/sh\n").unwrap();
-    let script = "mount --bind \"$1/passwd\" /etc/passwd && cd / && TMPDIR=$1 exec \
-        setpriv --reuid=60500 --regid=60500 --clear-groups \"$1/test\" --exact \"$2\" --nocapture";
-    let mut again = Command::new("unshare");
-    again.args(["--mount", "sh", "-c", script, "sh"]).arg(&place);
-    let output = again.arg("an_account_is_refused_to_an_ordinary_user").output().unwrap();
-    let left = fs::read_dir(&place).unwrap().count();
-    fs::remove_dir_all(&place).unwrap();
-    assert!(said(&output).contains("1 passed"), "{}", said(&output));
-    assert_eq!(left, 2, "a folder is left");
 }
 
 /// Drops a server with a session and an orphan, and looks for what is left.

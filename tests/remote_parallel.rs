@@ -1,6 +1,8 @@
 //! One large file by several sessions: the same bytes, a share for each, and nothing under the final name if one of them fails.
 #![cfg(feature = "remote")]
 
+#[path = "support/ordinary.rs"]
+mod ordinary;
 #[path = "support/remote_cli.rs"]
 mod remote_cli;
 #[path = "support/sessions.rs"]
@@ -11,6 +13,7 @@ mod support;
 #[path = "support/trees.rs"]
 mod trees;
 
+use ordinary::by_an_ordinary_user;
 use remote_cli::Remote;
 use sessions::{on, with_sshd};
 use std::fs;
@@ -34,6 +37,7 @@ struct Copy<'a> {
     from: PathBuf,
     to: PathBuf,
     key: PathBuf,
+    preserve: bool,
 }
 
 impl<'a> Copy<'a> {
@@ -47,7 +51,7 @@ impl<'a> Copy<'a> {
         let [from, to] = if put { [&here, &there] } else { [&there, &here] };
         fs::write(from.join("from"), pattern(size, 7)).unwrap();
         let key = sshd.client_key(KeyKind::Ed25519).unwrap();
-        Self { sshd, put, from: from.join("from"), to: to.join("to"), key }
+        Self { sshd, put, from: from.join("from"), to: to.join("to"), key, preserve: true }
     }
 
     /// Copies by the session that is there and so many others; `seen` hears of each piece.
@@ -61,7 +65,7 @@ impl<'a> Copy<'a> {
         };
         on(self.sshd, async |_, session| {
             let sftp = session.sftp().await.unwrap();
-            let how = Transfer::new().parallel(further, client).preserve(true).sync(true);
+            let how = Transfer::new().parallel(further, client).preserve(self.preserve).sync(true);
             let how = how.progress(|Progress { done, .. }| seen(session, done));
             let done = match self.put {
                 true => sftp.put_with(&self.from, &self.to, how).await,
@@ -118,6 +122,32 @@ fn sessions_share_a_file() {
             let (from, to) = (fs::metadata(&copy.from).unwrap(), fs::metadata(&copy.to).unwrap());
             assert_eq!((to.mode() & 0o777, to.mtime()), (0o640, from.mtime()));
             assert!(leftovers(copy.folder()).is_empty());
+        }
+    });
+}
+
+/// Each session opens the hidden file, also where its owner may not write the file that it is to be.
+#[test]
+fn sessions_share_what_is_read_only() {
+    by_an_ordinary_user("sessions_share_what_is_read_only", || {
+        let Some(sshd) = ssh::or_skip(Sshd::start(Options::default())) else { return };
+        for (put, preserve, kept, mode) in [
+            (true, true, None, 0o462),
+            (true, false, None, 0o440),
+            (true, false, Some(0o406), 0o406),
+            (false, false, Some(0o406), 0o406),
+            (false, true, None, 0o462),
+        ] {
+            let mut copy = Copy::new(&sshd, put, 16 * MIB);
+            copy.preserve = preserve;
+            fs::set_permissions(&copy.from, fs::Permissions::from_mode(0o462)).unwrap();
+            if let Some(kept) = kept {
+                fs::write(&copy.to, "old").unwrap();
+                fs::set_permissions(&copy.to, fs::Permissions::from_mode(kept)).unwrap();
+            }
+            assert_eq!(copy.by(2, |_, _| {}).unwrap(), 16 * MIB as u64);
+            assert_eq!(fs::metadata(&copy.to).unwrap().mode() & 0o777, mode);
+            assert!(fs::read(&copy.from).unwrap() == fs::read(&copy.to).unwrap());
         }
     });
 }

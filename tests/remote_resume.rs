@@ -1,6 +1,8 @@
 //! Transfers that are cut and go on: never half a file under a final name, and the same bytes in the end.
 #![cfg(feature = "remote")]
 
+#[path = "support/ordinary.rs"]
+mod ordinary;
 #[path = "support/sessions.rs"]
 mod sessions;
 #[path = "support/ssh.rs"]
@@ -9,9 +11,10 @@ mod support;
 #[path = "support/trees.rs"]
 mod trees;
 
+use ordinary::by_an_ordinary_user;
 use sessions::{on, with_sshd};
 use std::fs;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use support::{PATIENCE, long, pattern, scratch, watchdog};
 use trees::{assert_same, leftovers};
@@ -151,6 +154,55 @@ fn only_a_proven_partial_of_the_same_source_is_used() {
             std::os::unix::fs::symlink(&elsewhere, &partial).unwrap();
             assert_eq!(way.copy(None).1.unwrap_err().reason(), Reason::Usage);
             assert!(!elsewhere.exists() && !way.to.exists());
+        }
+    });
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+}
+
+/// A source or a target that its owner may not write: the partial is written nevertheless, and has what it is to have in the end.
+#[test]
+fn what_is_read_only_is_gone_on_with() {
+    by_an_ordinary_user("what_is_read_only_is_gone_on_with", || {
+        let Some(sshd) = ssh::or_skip(Sshd::start(Options::default())) else { return };
+        for put in [true, false] {
+            let way = Way::new(&sshd, put, "read-only");
+            fs::write(&way.from, pattern(12 * MIB as usize, 5)).unwrap();
+            set_mode(&way.from, 0o466);
+            cut(way.copy(Some(8 * MIB)).1);
+            // Cut again at its very end, where it has that already.
+            set_mode(&way.partials()[0], 0o444);
+            cut(way.copy(Some(10 * MIB)).1);
+            let (passed, done) = way.copy(None);
+            done.unwrap();
+            assert!(passed < 8 * MIB, "{passed} of 12 MiB");
+            way.same();
+            assert_eq!(mode(&way.to), 0o444, "the source's, less the umask");
+            // What it replaces has its own, whatever the umask.
+            set_mode(&way.to, 0o042);
+            cut(way.copy(Some(8 * MIB)).1);
+            way.copy(None).1.unwrap();
+            assert_eq!(mode(&way.to), 0o042);
+            set_mode(&way.to, 0o400);
+            way.same();
+
+            let tree = Way::new(&sshd, put, "read-only-tree");
+            fs::create_dir(&tree.from).unwrap();
+            let large = tree.from.join("large");
+            fs::write(&large, pattern(12 * MIB as usize, 6)).unwrap();
+            set_mode(&large, 0o422);
+            cut(tree.tree(Some(8 * MIB)));
+            let done = tree.tree(None).unwrap();
+            assert_eq!((done.files, done.failed), (1, 0), "{done:?}");
+            assert!(done.bytes < 8 * MIB, "{done:?}");
+            assert_eq!(mode(&tree.to.join("large")), 0o422);
+            assert_same(&tree.from, &tree.to);
         }
     });
 }

@@ -8,6 +8,7 @@ mod copying;
 mod entries;
 mod file;
 mod files;
+mod partial;
 mod pieces;
 mod place;
 pub mod protocol;

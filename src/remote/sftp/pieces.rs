@@ -258,7 +258,7 @@ async fn receive_pieces(
 }
 
 impl Sftp {
-    /// A file of so many bytes to its place, which is a hidden one.
+    /// A file of so many bytes to its place, which is a hidden and a shared one.
     pub(super) async fn put_pieces(
         &self,
         others: &Others,
@@ -270,7 +270,7 @@ impl Sftp {
         let from = from.as_bytes().to_vec();
         let meta = file.metadata().map_err(local("fstat", &from))?;
         let (identity, size) = (identity_here(&meta), meta.len());
-        let there = place.open(asked, mode).await?;
+        let there = place.open(asked, mode, &mut ending).await?;
         // The others begin in the login's directory, whatever this session's is.
         let path = self.line.realpath(place.written()).await?;
         let (pieces, file) = (Pieces::new(size), Arc::new(file));

@@ -1,20 +1,26 @@
 //! Where a copied file goes: a temporary name beside its own, and then its own.
 
+use super::copying::Ending;
 use super::files::is_missing;
+use super::partial::{self, OWNER, narrowed, narrowed_here};
 use super::resume::Identity;
 use super::session::Line;
+use super::tree::dress;
 use super::{Attributes, Extension, File, FileKind, OpenFlags, Request, StatusCode};
 use crate::failure::Failure;
 use crate::remote::error::{Error, Reason, Step};
 use crate::sys;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 /// The longest name that file systems take (`NAME_MAX`).
 const NAME_MAX: usize = 255;
+/// The server's word for EACCES (`SSH_FX_PERMISSION_DENIED`).
+const DENIED: Reason = Reason::Status(3);
 
 /// A file's place on the server.
 pub(super) struct Place {
@@ -28,6 +34,8 @@ pub(super) struct Place {
     kept: Option<u32>,
     /// What is written may be there in part, and stays when it is given up.
     partial: bool,
+    /// What is written is opened again before it is whole.
+    again: bool,
 }
 
 impl Place {
@@ -60,6 +68,7 @@ impl Place {
             regular,
             kept: kept.map(|mode| mode & 0o777),
             partial: false,
+            again: false,
         })
     }
 
@@ -76,8 +85,8 @@ impl Place {
             Some((FileKind::Directory | FileKind::Other, _)) => return Err(in_the_way(&path)),
         };
         let temporary = Some(temporary(&path)?);
-        let (line, regular, partial) = (Rc::clone(line), true, false);
-        Ok(Self { line, path, temporary, regular, kept, partial })
+        let (line, regular, partial, again) = (Rc::clone(line), true, false, false);
+        Ok(Self { line, path, temporary, regular, kept, partial, again })
     }
 
     /// The same for a file of which a part may be there, which stays when this is given up. Nothing for one that is written in
@@ -86,7 +95,14 @@ impl Place {
         if self.temporary.is_some() {
             self.temporary = Some(hidden(&self.path, identity));
             self.partial = true;
+            self.again = true;
         }
+        self
+    }
+
+    /// The same for a file that several sessions write.
+    pub(super) fn shared(mut self) -> Self {
+        self.again = self.temporary.is_some();
         self
     }
 
@@ -101,25 +117,33 @@ impl Place {
         self.temporary.as_ref().unwrap_or(&self.path)
     }
 
-    /// Makes the file that is written: with the permissions asked for, else those of the file it replaces, else its source's.
+    /// Makes the file that is written: with the permissions asked for, else those of the file it replaces, else its source's. What
+    /// it has beyond them until it is whole is then to be taken off: that is added to its ending.
     pub(super) async fn open(
         &self,
         asked: Option<u32>,
         source: Option<u32>,
+        ending: &mut Ending,
     ) -> Result<File, Error> {
         let mode = asked.or(self.kept).or(source);
+        let until_whole = |mode| if self.again { mode | OWNER } else { mode };
         let flags = match self.temporary {
             Some(_) if self.partial => OpenFlags::READ | OpenFlags::WRITE | OpenFlags::CREATE,
             Some(_) => OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::EXCLUSIVE,
             None => OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::TRUNCATE,
         };
         let path = self.written();
-        let attributes = Attributes { permissions: mode, ..Attributes::default() };
-        let handle =
-            self.line.handle("open", path, Request::Open { path, flags, attributes }).await;
+        let permissions = mode.map(until_whole);
+        let attributes = Attributes { permissions, ..Attributes::default() };
+        let open = || self.line.handle("open", path, Request::Open { path, flags, attributes });
+        let mut handle = open().await;
+        let denied = |error: &Error| error.reason() == DENIED;
+        if self.partial && handle.as_ref().is_err_and(denied) && self.give_back().await? {
+            handle = open().await;
+        }
         let handle = handle.map_err(|error| match self.temporary {
             // The folder may take no new file while the file itself could be written.
-            Some(_) if error.reason() == Reason::Status(3) => {
+            Some(_) if error.reason() == DENIED => {
                 error.hint("to overwrite a file in a folder that takes no new one: in place")
             }
             _ => error,
@@ -127,13 +151,30 @@ impl Place {
         let file = File::new(Rc::clone(&self.line), path, handle);
         if let (None, Some(kept)) = (asked, self.kept) {
             // The server's umask has taken from them. One that cannot set them leaves fewer, and no more.
-            let attributes = Attributes { permissions: Some(kept), ..Attributes::default() };
+            let permissions = Some(until_whole(kept));
+            let attributes = Attributes { permissions, ..Attributes::default() };
             match file.set_stat(attributes).await {
                 Err(error) if !matches!(error.reason(), Reason::Status(_)) => return Err(error),
                 _ => {}
             }
         }
+        if let Some(mode) = mode.filter(|mode| until_whole(*mode) != *mode) {
+            let now = file.stat().await?.mode().unwrap_or(mode);
+            ending.set = partial::with(ending.set, narrowed(mode, now));
+        }
         Ok(file)
+    }
+
+    /// Gives a partial's owner back what a copy that was cut at its very end has taken already. False: that is not the trouble.
+    async fn give_back(&self) -> Result<bool, Error> {
+        let path = self.written();
+        let there = self.line.there(path).await?;
+        let Some(mode) = there.and_then(|there| there.mode()) else { return Ok(false) };
+        let attributes = Attributes { permissions: Some(mode | OWNER), ..Attributes::default() };
+        match self.line.do_it("setstat", path, Request::Setstat { path, attributes }).await {
+            Err(error) if !matches!(error.reason(), Reason::Status(_)) => Err(error),
+            done => Ok(done.is_ok()),
+        }
     }
 
     /// Gives the file its name. A server that cannot rename over another file has it removed first: for a moment there is none.
@@ -206,6 +247,8 @@ pub(super) struct Here {
     temporary: Option<PathBuf>,
     /// It stays when it is given up.
     pub(super) partial: bool,
+    /// What it is to have in the end.
+    narrow: Option<u32>,
 }
 
 impl Here {
@@ -217,7 +260,6 @@ impl Here {
         in_place: bool,
         partial: Option<Identity>,
     ) -> Result<Self, Error> {
-        use std::os::unix::ffi::{OsStrExt, OsStringExt};
         let mut path = path.to_owned();
         let there = match fs::metadata(&path) {
             Ok(meta) => Some(meta),
@@ -235,7 +277,7 @@ impl Here {
             let mut options = fs::OpenOptions::new();
             options.write(true).create(true).truncate(regular).mode(mode);
             let file = options.open(&path).map_err(|error| failed("open", &path, error))?;
-            return Ok(Self { file, path, temporary: None, partial: false });
+            return Ok(Self { file, path, temporary: None, partial: false, narrow: None });
         }
         if there.is_some() {
             // Through a symbolic link, as a plain write would go.
@@ -248,7 +290,8 @@ impl Here {
         };
         let temporary = PathBuf::from(std::ffi::OsString::from_vec(temporary));
         let mut options = fs::OpenOptions::new();
-        options.write(true).mode(mode);
+        let until_whole = |mode| if partial.is_some() { mode | OWNER } else { mode };
+        options.write(true).mode(until_whole(mode));
         let strange = || fs::symlink_metadata(&temporary).is_ok_and(|there| !there.is_file());
         match &partial {
             // Its name can be foreseen: what somebody else has put there is not written to.
@@ -256,12 +299,22 @@ impl Here {
             Some(_) => options.read(true).create(true),
             None => options.create_new(true),
         };
-        let file = options.open(&temporary).map_err(|error| failed("open", &temporary, error))?;
-        let here = Self { file, path, temporary: Some(temporary), partial: partial.is_some() };
+        let open = || options.open(&temporary);
+        let file = match &partial {
+            Some(_) => partial::opened(&temporary, open),
+            None => open(),
+        };
+        let file = file.map_err(|error| failed("open", &temporary, error))?;
+        let (temporary, partial) = (Some(temporary), partial.is_some());
+        let mut here = Self { file, path, temporary, partial, narrow: None };
         if let (None, Some(kept)) = (asked, kept) {
             // The umask has taken from them.
-            let kept = fs::Permissions::from_mode(kept);
+            let kept = fs::Permissions::from_mode(until_whole(kept));
             here.file.set_permissions(kept).map_err(|error| failed("fchmod", &here.path, error))?;
+        }
+        if here.partial {
+            let narrow = narrowed_here(mode, &here.file);
+            here.narrow = narrow.map_err(|error| failed("fstat", &here.path, error))?;
         }
         Ok(here)
     }
@@ -271,8 +324,11 @@ impl Here {
         self.temporary.is_some()
     }
 
-    /// Gives the file its name.
-    pub(super) fn finish(mut self, sync: bool) -> Result<(), Error> {
+    /// Gives the file its name, after what it is to get.
+    pub(super) fn finish(mut self, set: Option<Attributes>, sync: bool) -> Result<(), Error> {
+        if let Some(set) = partial::with(set, self.narrow) {
+            dress(&self.file, set, self.path.as_os_str().as_bytes())?;
+        }
         if sync {
             self.file.sync_all().map_err(|error| failed("fsync", &self.path, error))?;
         }

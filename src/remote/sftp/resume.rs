@@ -6,6 +6,7 @@
 //! beforehand; a partial that differs anywhere is begun anew.
 
 use super::budget::UNDER_WAY;
+use super::copying::Ending;
 use super::place::Place;
 use super::session::CHUNK_MAX;
 use super::{Attributes, File, FileKind};
@@ -55,13 +56,14 @@ pub(super) fn changed(path: &[u8]) -> Error {
     Error::new(Step::Sftp, Reason::Protocol, message)
 }
 
-/// Opens the partial on the server, which may not be there, and says from which byte of `ours` on it is to be written.
+/// Opens the partial on the server, which may not be there; its ending says from which byte of `ours` on it is to be written.
 pub(super) async fn continue_there(
     place: &Place,
     ours: &fs::File,
     asked: Option<u32>,
     source: Option<u32>,
-) -> Result<(File, u64), Error> {
+    ending: &mut Ending,
+) -> Result<File, Error> {
     // Its name can be foreseen: what somebody else has put there is not written to.
     if !place.is_ours().await? {
         let message = format!(
@@ -70,7 +72,7 @@ pub(super) async fn continue_there(
         );
         return Err(Error::new(Step::Sftp, Reason::Usage, message));
     }
-    let theirs = place.open(asked, source).await?;
+    let theirs = place.open(asked, source, ending).await?;
     let there = theirs.stat().await?.size.unwrap_or(0);
     let len = ours.metadata().map_err(local("fstat"))?.len();
     let sure = there.min(len).saturating_sub(UNSURE);
@@ -78,7 +80,8 @@ pub(super) async fn continue_there(
     if there > sure {
         theirs.set_stat(Attributes { size: Some(sure), ..Attributes::default() }).await?;
     }
-    Ok((theirs, sure))
+    ending.offset = sure;
+    Ok(theirs)
 }
 
 /// The same of a partial here; it is cut to what is sure.

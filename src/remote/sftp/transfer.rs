@@ -10,7 +10,7 @@ use super::pieces::{Others, WORTH};
 use super::place::{Here, Place};
 use super::resume::{changed, continue_here, continue_there, identity_here, identity_there};
 use super::session::Sftp;
-use super::tree::{attributes_of, dress};
+use super::tree::attributes_of;
 use super::{Attributes, FileKind};
 use crate::failure::Failure;
 use crate::remote::Client;
@@ -176,16 +176,16 @@ impl Sftp {
             let ending = Ending { sync: how.sync, set, ..Ending::default() };
             let (source, how_to) = ((file, from.as_os_str()), (asked, mode, ending));
             let mut tell = |done| how.tell(done, size);
-            return self.put_pieces(&others, place, source, how_to, &mut tell).await;
+            return self.put_pieces(&others, place.shared(), source, how_to, &mut tell).await;
         }
         let Some(identity) = identity.filter(|_| place.temporary.is_some()) else {
             return self.placed(place, &mut file, size, how).await;
         };
         let place = place.resumable(&identity);
         let (asked, mode, set) = how.attributes();
-        let (there, offset) = continue_there(&place, &file, asked, mode).await?;
-        file.seek(SeekFrom::Start(offset)).map_err(local("lseek", from))?;
-        let ending = Ending { sync: how.sync, regular: true, set, offset };
+        let mut ending = Ending { sync: how.sync, regular: true, set, offset: 0 };
+        let there = continue_there(&place, &file, asked, mode, &mut ending).await?;
+        file.seek(SeekFrom::Start(ending.offset)).map_err(local("lseek", from))?;
         let mut tell = |done| how.tell(done, size);
         let sent = send(&self.line, there, place.written(), &mut file, ending, &mut tell).await?;
         let now = file.metadata().map_err(local("fstat", from))?;
@@ -221,8 +221,8 @@ impl Sftp {
         mut how: Transfer<'_>,
     ) -> Result<u64, Error> {
         let (asked, mode, set) = how.attributes();
-        let file = place.open(asked, mode).await?;
-        let ending = Ending { sync: how.sync, regular: place.regular, set, offset: 0 };
+        let mut ending = Ending { sync: how.sync, regular: place.regular, set, offset: 0 };
+        let file = place.open(asked, mode, &mut ending).await?;
         let mut tell = |done| how.tell(done, size);
         let sent = send(&self.line, file, place.written(), from, ending, &mut tell).await?;
         place.finish().await?;
@@ -276,10 +276,7 @@ impl Sftp {
         if here.partial && identity_there(&source.file.stat().await?) != identity {
             return Err(changed(from));
         }
-        if let Some(set) = set {
-            dress(&here.file, set, to.as_ref().as_os_str().as_bytes())?;
-        }
-        here.finish(sync)?;
+        here.finish(set, sync)?;
         source.file.close().await?;
         Ok(got)
     }

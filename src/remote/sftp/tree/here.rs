@@ -3,13 +3,17 @@
 use crate::failure::Failure;
 use crate::remote::error::{Error, Step};
 use crate::remote::sftp::Attributes;
+use crate::remote::sftp::partial::{self, OWNER, narrowed_here};
 use crate::remote::sftp::place::{hidden, in_the_way, temporary};
 use crate::remote::sftp::resume::Identity;
 use crate::sys::{self, Open};
+use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
@@ -55,6 +59,8 @@ pub(super) struct New {
     temporary: Option<Vec<u8>>,
     /// It may be there in part, and stays when it is given up.
     pub(super) partial: bool,
+    /// What it is to have in the end.
+    narrow: Option<u32>,
 }
 
 impl New {
@@ -68,28 +74,36 @@ impl New {
     ) -> Result<Self, Error> {
         let kept = if fresh { None } else { kept(dir, name)? };
         let mode = kept.unwrap_or(mode);
+        let until_whole = |mode| if partial.is_some() { mode | OWNER } else { mode };
         let (temporary, open) = match &partial {
-            Some(identity) => (hidden(name, identity), Open::Continue(mode)),
+            Some(identity) => (hidden(name, identity), Open::Continue(until_whole(mode))),
             None => (temporary(name)?, Open::Create(mode)),
         };
-        let file = sys::openat2(dir, &temporary, open).map_err(failed("openat2", &temporary))?;
-        let new = Self {
-            dir: Rc::clone(dir),
-            file: fs::File::from(file),
-            name: name.to_vec(),
-            temporary: Some(temporary),
-            partial: partial.is_some(),
+        let open = || sys::openat2(dir, &temporary, open);
+        let file = match &partial {
+            Some(_) => {
+                // The directory by its descriptor.
+                let below = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string());
+                partial::opened(&below.join(OsStr::from_bytes(&temporary)), open)
+            }
+            None => open(),
         };
+        let file = fs::File::from(file.map_err(failed("openat2", &temporary))?);
+        let (dir, temporary, partial) = (Rc::clone(dir), Some(temporary), partial.is_some());
+        let mut new = Self { dir, file, name: name.to_vec(), temporary, partial, narrow: None };
         if let Some(kept) = kept {
             // The umask has taken from them.
-            permit(&new.file, kept, name)?;
+            permit(&new.file, until_whole(kept), name)?;
+        }
+        if partial {
+            new.narrow = narrowed_here(mode, &new.file).map_err(failed("fstat", name))?;
         }
         Ok(new)
     }
 
     /// Gives it its name, after what it is to get.
     pub(super) fn finish(mut self, set: Option<Attributes>, sync: bool) -> Result<(), Error> {
-        if let Some(attributes) = set {
+        if let Some(attributes) = partial::with(set, self.narrow) {
             dress(&self.file, attributes, &self.name)?;
         }
         if sync {

@@ -330,12 +330,11 @@ impl Put<'_> {
         let there = match &identity {
             Some(identity) => {
                 place = place.resumable(identity);
-                let (there, offset) = continue_there(&place, &file, asked, Some(mode)).await?;
-                file.seek(SeekFrom::Start(offset)).map_err(failed("lseek", name))?;
-                ending.offset = offset;
+                let there = continue_there(&place, &file, asked, Some(mode), &mut ending).await?;
+                file.seek(SeekFrom::Start(ending.offset)).map_err(failed("lseek", name))?;
                 there
             }
-            None => place.open(asked, Some(mode)).await?,
+            None => place.open(asked, Some(mode), &mut ending).await?,
         };
         let mut before = ending.offset;
         let mut tell = |now| run.copied(now - std::mem::replace(&mut before, now));
