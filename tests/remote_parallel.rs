@@ -239,7 +239,6 @@ fn by_the_command() {
             (&["--parallel", "0"], "1 or more"),
             (&["--parallel", "2", "--resume"], "--parallel and --resume: "),
             (&["--parallel", "2", "--in-place"], "--parallel and --in-place: "),
-            (&["--parallel", "2", "-r"], "--parallel and --recursive: "),
         ] {
             remote.run("put", flags, &[from, "other"]).failed(2, &[words]);
         }

@@ -58,7 +58,7 @@ const COPY: &[Flag] = &[
     option(
         "parallel",
         "N",
-        "sessions that share each file of 8 MiB or more, on a thread each, by key or agent; 8 at most [1]",
+        "sessions that share a tree, or each file of 8 MiB or more, on a thread each; 8 at most [1]",
     ),
 ];
 

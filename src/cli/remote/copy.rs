@@ -1,9 +1,10 @@
 //! `remote put` and `remote get`.
 
 use super::answers::Answers;
+use super::parallel::Parallel;
 use super::progress::Bar;
 use super::show;
-use super::{Done, Trouble, exit_of, login, tree, warn};
+use super::{Done, Trouble, exit_of, tree, warn};
 use crate::cli::Exit;
 use crate::cli::flags::Parsed;
 use crate::json::Value;
@@ -14,11 +15,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Instant;
-
-/// Sessions of one command at most: servers let some ten log in at a time (`MaxStartups`).
-const SESSIONS: usize = 8;
 
 /// From here or to here.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,15 +44,6 @@ pub(super) struct How {
     parallel: Option<Parallel>,
 }
 
-/// `--parallel`: how many sessions besides the first, and what they log in by.
-#[derive(Clone)]
-struct Parallel {
-    further: usize,
-    host: String,
-    parsed: Arc<Parsed>,
-    answers: Answers,
-}
-
 impl How {
     fn transfer<'a>(&self, bar: &'a RefCell<Option<Bar>>) -> Transfer<'a> {
         let mut transfer = Transfer::new().sync(self.sync).in_place(self.in_place);
@@ -64,9 +52,7 @@ impl How {
             transfer = transfer.mode(mode);
         }
         if let Some(parallel) = &self.parallel {
-            let Parallel { further, host, parsed, answers } = parallel.clone();
-            let client = move || login::further_client(&parsed, &host, &answers);
-            transfer = transfer.parallel(further, client);
+            transfer = transfer.parallel(parallel.further, parallel.client());
         }
         let shown = bar.borrow().is_some();
         if shown {
@@ -86,30 +72,6 @@ pub(super) fn mode(parsed: &Parsed) -> Result<Option<u32>, Exit> {
     let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
     mode.map(Some)
         .ok_or_else(|| Exit::usage(format!("--mode {text}: three octal digits are expected, 640")))
-}
-
-impl Parallel {
-    /// `None`: one session is all.
-    fn of(parsed: &Parsed) -> Result<Option<Self>, Exit> {
-        let Some(sessions) = parsed.number("parallel", 1).map_err(Exit::usage)? else {
-            return Ok(None);
-        };
-        if sessions > SESSIONS {
-            return Err(Exit::usage(format!("--parallel {sessions}: {SESSIONS} at most")));
-        }
-        for (flag, why) in [
-            ("recursive", "files alone are copied by several sessions"),
-            ("resume", "a partial of several sessions has holes"),
-            ("in-place", "several sessions write a hidden file"),
-        ] {
-            if parsed.has(flag) {
-                return Err(Exit::usage(format!("--parallel and --{flag}: {why}")));
-            }
-        }
-        let host = parsed.operands.first().and_then(|host| host.to_str()).unwrap_or_default();
-        let (host, parsed) = (host.to_owned(), Arc::new(parsed.clone()));
-        Ok(Some(Self { further: sessions - 1, host, parsed, answers: Answers::kept() }))
-    }
 }
 
 impl Plan {
@@ -143,7 +105,7 @@ impl Plan {
 
     /// Where answers go that the further sessions need as well.
     pub(super) fn answers(&self) -> Answers {
-        self.how.parallel.as_ref().map(|parallel| parallel.answers.clone()).unwrap_or_default()
+        self.how.parallel.as_ref().map(Parallel::answers).unwrap_or_default()
     }
 
     pub(super) async fn run(&self, ssh: &Session) -> Result<Done, Trouble> {
@@ -190,7 +152,7 @@ impl Plan {
             };
             if is_tree {
                 let to = self.target(from, directory && !is_content(from))?;
-                return tree.copy(sftp, self.way, from, &to).await;
+                return tree.copy(sftp, self.way, (from, &to), self.how.parallel.as_ref()).await;
             }
         }
         let to = self.target(from, directory)?;

@@ -13,6 +13,7 @@ mod files;
 mod forward;
 mod interrupt;
 mod login;
+mod parallel;
 mod person;
 mod phases;
 mod progress;

@@ -1,6 +1,7 @@
 //! `remote put -r` and `remote get -r`: one tree, what became of it, and what did not work, by name.
 
 use super::copy::Way;
+use super::parallel::Parallel;
 use super::progress::Bar;
 use super::show::{self, Size};
 use super::{Trouble, warn};
@@ -62,8 +63,8 @@ impl Plan {
         &self,
         sftp: &Sftp,
         way: Way,
-        from: &OsStr,
-        to: &OsStr,
+        (from, to): (&OsStr, &OsStr),
+        parallel: Option<&Parallel>,
     ) -> Result<(Value, u64), Trouble> {
         let begun = Instant::now();
         let bar = RefCell::new(Bar::new(&from.to_string_lossy()));
@@ -87,6 +88,9 @@ impl Plan {
         }
         if let Some(entries) = self.entries {
             how = how.entries(entries as u64);
+        }
+        if let Some(parallel) = parallel {
+            how = how.parallel(parallel.further, parallel.client());
         }
         let how = how.told(told);
         let summary = match way {

@@ -8,6 +8,7 @@ mod copying;
 mod entries;
 mod file;
 mod files;
+mod further;
 mod partial;
 mod pieces;
 mod place;

@@ -1,5 +1,4 @@
-//! One large file by several sessions: a session is bound by one core, here and there, so each of the others has a thread, a
-//! reactor and a login of its own.
+//! One large file by several sessions.
 //!
 //! The file is not divided beforehand: each session takes the next request's worth from one counter when it has room for it, so
 //! that a slow one holds up nobody. All of them write into the one hidden file; the session that was there first made it, and
@@ -8,40 +7,24 @@
 
 use super::copying::{Ending, Source, room, send};
 use super::files::{done, unfit};
+use super::further::Others;
 use super::place::{Here, Place};
 use super::resume::{Identity, changed, identity_here, identity_there};
-use super::session::{Line, Sftp, failed};
+use super::session::{Sftp, failed};
 use super::under_way::UnderWay;
 use super::{File, OpenFlags, Reply, Request, StatusCode};
 use crate::failure::Failure;
-use crate::reactor::{Deadline, Reactor, elsewhere};
-use crate::remote::Client;
 use crate::remote::error::{Error, Reason, Step};
-use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
 use std::fs;
-use std::future::{Future, poll_fn};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
-use std::pin::pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::task::{Poll, Waker};
-use std::time::Duration;
 
 /// Bytes of a file from which on further logins are worth their time.
 pub(super) const WORTH: u64 = 8 << 20;
-/// How long the goodbye of a further session may take.
-const GOODBYE: Duration = Duration::from_secs(2);
-
-/// How the further sessions of a copy log in: called on their threads, once for each.
-#[derive(Clone)]
-pub(super) struct Others {
-    pub(super) count: usize,
-    pub(super) client: Arc<dyn Fn() -> Result<Client, Error> + Send + Sync>,
-}
 
 /// What is left of a file, for whoever has room.
 struct Pieces {
@@ -86,83 +69,6 @@ impl Drop for Over {
     fn drop(&mut self) {
         self.0.over.store(true, SeqCst);
     }
-}
-
-/// What has become of the further sessions.
-#[derive(Default)]
-struct Ended {
-    running: Cell<usize>,
-    failure: RefCell<Option<Error>>,
-    waker: RefCell<Option<Waker>>,
-}
-
-impl Others {
-    /// Starts them. Their ends are waited for on the reactor even if the copy is given up: whoever tidies up waits for that.
-    fn start<Work>(&self, line: &Line, work: Work) -> Result<Rc<Ended>, Error>
-    where
-        Work: AsyncFn(&Sftp) -> Result<(), Error> + Clone + Send + 'static,
-    {
-        let ended = Rc::new(Ended::default());
-        for _ in 0..self.count {
-            let (client, work) = (Arc::clone(&self.client), work.clone());
-            let call = elsewhere(move || session(&*client, work)).map_err(no_thread)?;
-            let ended_one = Rc::clone(&ended);
-            ended.running.set(ended.running.get() + 1);
-            line.reactor().spawn(async move {
-                let done = call.await.unwrap_or_else(|error| Err(no_thread(error)));
-                ended_one.running.set(ended_one.running.get() - 1);
-                if let Err(error) = done {
-                    ended_one.failure.borrow_mut().get_or_insert(error);
-                }
-                ended_one.waker.take().into_iter().for_each(Waker::wake);
-            });
-        }
-        Ok(ended)
-    }
-}
-
-impl Ended {
-    /// Our own work and that of the others, to the end of all or to the first failure.
-    async fn beside(&self, own: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
-        let mut own = pin!(own);
-        let mut working = true;
-        poll_fn(|cx| {
-            self.waker.replace(Some(cx.waker().clone()));
-            if let Some(error) = self.failure.take() {
-                return Poll::Ready(Err(error));
-            }
-            if working {
-                match own.as_mut().poll(cx) {
-                    Poll::Ready(Ok(())) => working = false,
-                    other => return other,
-                }
-            }
-            if self.running.get() == 0 { Poll::Ready(Ok(())) } else { Poll::Pending }
-        })
-        .await
-    }
-}
-
-/// A further session, from its login to its goodbye, on a thread that is its own.
-fn session(
-    client: &dyn Fn() -> Result<Client, Error>,
-    work: impl AsyncFn(&Sftp) -> Result<(), Error>,
-) -> Result<(), Error> {
-    let client = client()?;
-    let reactor = Reactor::new().map_err(|f| Error::failure(Step::Settings, &f))?;
-    reactor.run(async {
-        let ssh = client.connect_on(&reactor).await?;
-        let sftp = ssh.sftp().await?;
-        work(&sftp).await?;
-        sftp.close().await?;
-        // Its work is done, whatever becomes of the goodbye.
-        let _ = reactor.within(Deadline::after(GOODBYE), ssh.close()).await;
-        Ok(())
-    })
-}
-
-fn no_thread(error: io::Error) -> Error {
-    Error::failure(Step::Sftp, &Failure::new("thread", "a further session", error))
 }
 
 fn local(call: &'static str, path: &[u8]) -> impl FnOnce(io::Error) -> Error {
@@ -284,7 +190,7 @@ impl Sftp {
                 there.close().await
             }
         };
-        let ended = others.start(&self.line, work)?;
+        let ended = others.all(&self.line, work)?;
         ended.beside(send_pieces(&there, &file, &from, &pieces, tell)).await?;
         whole(&pieces, &from)?;
         drop(over);
@@ -324,7 +230,7 @@ impl Sftp {
                 source.file.close().await
             }
         };
-        let ended = others.start(&self.line, work)?;
+        let ended = others.all(&self.line, work)?;
         ended.beside(receive_pieces(&source.file, &file, &pieces, tell)).await?;
         whole(&pieces, from)?;
         if identity_there(&source.file.stat().await?) != Some(identity) {

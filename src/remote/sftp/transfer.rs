@@ -6,7 +6,8 @@
 
 use super::copying::{Ending, Source, receive, send};
 use super::files::bytes;
-use super::pieces::{Others, WORTH};
+use super::further::Others;
+use super::pieces::WORTH;
 use super::place::{Here, Place};
 use super::resume::{changed, continue_here, continue_there, identity_here, identity_there};
 use super::session::Sftp;
@@ -21,7 +22,6 @@ use std::fs;
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Arc;
 
 const NONE: Attributes = Attributes { size: None, owner: None, permissions: None, times: None };
 
@@ -108,8 +108,7 @@ impl<'a> Transfer<'a> {
         further: usize,
         client: impl Fn() -> Result<Client, Error> + Send + Sync + 'static,
     ) -> Self {
-        let client = Arc::new(client);
-        self.others = Some(Others { count: further, client }).filter(|others| others.count > 0);
+        self.others = Others::new(further, client);
         self
     }
 

@@ -78,20 +78,22 @@ impl<'a> Crowd<'a> {
 
     /// Waits until one of them has ended. Only while there are some.
     pub(super) async fn one(&mut self) {
-        poll_fn(|cx| {
-            loop {
-                let mut ready = self.ready.lock();
-                let Some(place) = ready.0.pop_front() else {
-                    ready.1 = Some(cx.waker().clone());
-                    return Poll::Pending;
-                };
-                drop(ready);
-                if self.poll(place) {
-                    return Poll::Ready(());
-                }
+        poll_fn(|cx| self.poll_one(cx)).await;
+    }
+
+    /// Whether one of them has ended; they are polled as far as they were woken.
+    pub(super) fn poll_one(&mut self, cx: &Context<'_>) -> Poll<()> {
+        loop {
+            let mut ready = self.ready.lock();
+            let Some(place) = ready.0.pop_front() else {
+                ready.1 = Some(cx.waker().clone());
+                return Poll::Pending;
+            };
+            drop(ready);
+            if self.poll(place) {
+                return Poll::Ready(());
             }
-        })
-        .await;
+        }
     }
 
     /// Whether it has ended.

@@ -1,24 +1,24 @@
 //! A tree from the server to here.
 
 use super::crowd::Crowd;
-use super::here::{New, directory, dress, failed, is_copy, make_directory, make_link};
+use super::get_file::GetFile;
+use super::here::{directory, dress, failed, make_directory, make_link};
 use super::node::{Identity, Node, checked, stays_below};
-use super::{LARGE, Links, OPEN, Run, Summary, Tree};
+use super::{Links, OPEN, Run, Summary, Tree};
 use crate::remote::error::{Error, Reason, Step};
-use crate::remote::sftp::copying::{Source, receive};
 use crate::remote::sftp::files::{bytes, unfit};
-use crate::remote::sftp::resume::{changed, continue_here, identity_there};
 use crate::remote::sftp::session::{Sftp, failed as status};
 use crate::remote::sftp::{Attributes, File, FileKind, Name, Reply, Request, StatusCode};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, Seek, SeekFrom};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Names at hand below which the next are asked for.
 const AHEAD: usize = 64;
@@ -27,7 +27,7 @@ const AHEAD: usize = 64;
 struct Listing {
     node: Rc<Node>,
     there: File,
-    dir: Rc<OwnedFd>,
+    dir: Arc<OwnedFd>,
     /// Nothing was in it here.
     fresh: bool,
     entries: RefCell<VecDeque<Name>>,
@@ -98,13 +98,14 @@ impl Sftp {
             Err(error) => return Err(failed("mkdir", name)(error)),
         };
         let root = fs::File::open(to).map_err(failed("open", name))?;
-        let dir = Rc::new(directory(&root.into(), b"")?);
+        let dir = Arc::new(directory(&root.into(), b"")?);
         let root = dir.try_clone().map_err(failed("fcntl", name))?;
         let node = Rc::new(Node::root(identity, &run.finishing));
         let (open, waiting, opening) = (RefCell::default(), RefCell::default(), Cell::new(0));
+        let from = run.everywhere(from).await?;
         let get = Get { run, from, root, open, waiting, opening };
         get.listed(node, there, dir, fresh, &attributes);
-        get.all().await?;
+        get.run.sharing.beside(get.all()).await?;
         Ok(get.run.summary.take())
     }
 }
@@ -268,15 +269,15 @@ impl Get<'_> {
         let mode = attributes.mode().unwrap_or(0o777) & 0o777;
         let (dir, fresh) = make_directory(&self.root, &parent.path, name, mode)?;
         let node = Rc::new(parent.child(name, identity));
-        self.listed(node, there, Rc::new(dir), fresh, attributes);
+        self.listed(node, there, Arc::new(dir), fresh, attributes);
         Ok(())
     }
 
     /// A directory is there and here, and its entries come.
-    fn listed(&self, node: Rc<Node>, there: File, dir: Rc<OwnedFd>, fresh: bool, of: &Attributes) {
+    fn listed(&self, node: Rc<Node>, there: File, dir: Arc<OwnedFd>, fresh: bool, of: &Attributes) {
         let mode = of.mode().map(|mode| mode & 0o777);
         let permissions = Attributes { permissions: mode, ..Attributes::default() };
-        if self.run.preserve {
+        if self.run.how.preserve {
             node.finish_with(Attributes { times: of.times, ..permissions });
         } else if fresh && !node.path.is_empty() && mode.is_some_and(|mode| mode & 0o700 != 0o700) {
             node.finish_with(permissions);
@@ -307,43 +308,10 @@ impl Get<'_> {
     }
 
     async fn file(&self, listing: &Listing, entry: &Name) -> Result<(), Error> {
-        let (run, name) = (&self.run, entry.name.as_slice());
-        let path = self.there(&listing.node.below(name));
-        let known = entry.attributes.kind() == FileKind::Regular;
-        if run.resume && known && is_copy(&listing.dir, name, &entry.attributes) {
-            run.count(|summary| summary.unchanged += 1);
-            return Ok(());
-        }
-        let large = entry.attributes.size.is_some_and(|size| size >= LARGE);
-        let source = match known && entry.attributes.size.is_some() && !(run.resume && large) {
-            true => Source::listed(run.line, &path, entry.attributes).await?,
-            // The server's listing does not say enough, or not surely enough.
-            false => Source::open(run.line, &path).await?,
-        };
-        // Set-user-ID and its like are not taken from a server.
-        let mode = source.attributes.mode().map_or(0o666, |mode| mode & 0o777);
-        let identity = identity_there(&source.attributes).filter(|_| run.resume && large);
-        let mut new = New::create(&listing.dir, name, listing.fresh, mode, identity)?;
-        let mut offset = 0;
-        if new.partial {
-            let size = source.attributes.size.unwrap_or(0);
-            offset = continue_here(&new.file, &source.file, size).await?;
-            new.file.seek(SeekFrom::Start(offset)).map_err(failed("lseek", name))?;
-        }
-        let mut before = offset;
-        let mut tell = |now| run.copied(now - std::mem::replace(&mut before, now));
-        receive(run.line, &source, &mut new.file, offset, &mut tell).await?;
-        if new.partial && identity_there(&source.file.stat().await?) != identity {
-            return Err(changed(name));
-        }
-        let set = Attributes {
-            permissions: Some(mode),
-            times: source.attributes.times,
-            ..Attributes::default()
-        };
-        new.finish(Some(set).filter(|_| run.preserve), run.sync)?;
-        run.count(|summary| summary.files += 1);
-        Ok(())
+        let Name { name, attributes, .. } = entry.clone();
+        let path = self.there(&listing.node.below(&name));
+        let (how, dir, fresh) = (self.run.how, Arc::clone(&listing.dir), listing.fresh);
+        self.run.carry(GetFile { how, path, attributes, dir, name, fresh }).await
     }
 
     async fn link(&self, listing: &Rc<Listing>, name: &[u8]) -> Result<(), Error> {

@@ -14,7 +14,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 const KIND: u32 = 0o170_000;
@@ -53,7 +53,7 @@ pub(super) fn make_directory(
 
 /// A file that has not its name yet; it goes with this, unless it gets it.
 pub(super) struct New {
-    dir: Rc<OwnedFd>,
+    dir: Arc<OwnedFd>,
     pub(super) file: fs::File,
     name: Vec<u8>,
     temporary: Option<Vec<u8>>,
@@ -66,7 +66,7 @@ pub(super) struct New {
 impl New {
     /// Makes one, with the permissions of the file that it replaces, else these less the umask; of a partial takes what is there.
     pub(super) fn create(
-        dir: &Rc<OwnedFd>,
+        dir: &Arc<OwnedFd>,
         name: &[u8],
         fresh: bool,
         mode: u32,
@@ -89,7 +89,7 @@ impl New {
             None => open(),
         };
         let file = fs::File::from(file.map_err(failed("openat2", &temporary))?);
-        let (dir, temporary, partial) = (Rc::clone(dir), Some(temporary), partial.is_some());
+        let (dir, temporary, partial) = (Arc::clone(dir), Some(temporary), partial.is_some());
         let mut new = Self { dir, file, name: name.to_vec(), temporary, partial, narrow: None };
         if let Some(kept) = kept {
             // The umask has taken from them.

@@ -7,19 +7,26 @@
 
 mod crowd;
 mod get;
+mod get_file;
 mod here;
 mod node;
 mod put;
+mod put_file;
+mod sharing;
 
+use super::further::Others;
 use super::session::Line;
+use crate::remote::Client;
 use crate::remote::error::{Error, Reason, Step};
 pub(super) use here::{attributes_of, dress};
 use node::Finishing;
+use sharing::{Carried, Carry, Sharing};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-/// Files under way at a time, where the server lets as many be open.
+/// Files under way at a time on one session, where the server lets as many be open, and on all sessions: each is a descriptor here.
 const MOST: usize = 128;
+const OF_ALL: usize = 512;
 /// Directories open at a time.
 const OPEN: usize = 32;
 /// Files of which a part is worth keeping, in bytes.
@@ -51,6 +58,7 @@ pub struct Tree<'a> {
     sync: bool,
     depth: usize,
     entries: u64,
+    others: Option<Others>,
     told: Option<Told<'a>>,
 }
 
@@ -113,6 +121,7 @@ impl<'a> Tree<'a> {
             sync: false,
             depth: 128,
             entries: 10_000_000,
+            others: None,
             told,
         }
     }
@@ -160,6 +169,18 @@ impl<'a> Tree<'a> {
         self
     }
 
+    /// So many further sessions copy files, too, once the first one has its hands full; each is on a thread of its own and logged in by its own
+    /// client, which `client` makes there. A file is one session's. A session that fails ends the copy.
+    #[must_use]
+    pub fn parallel(
+        mut self,
+        further: usize,
+        client: impl Fn() -> Result<Client, Error> + Send + Sync + 'static,
+    ) -> Self {
+        self.others = Others::new(further, client);
+        self
+    }
+
     /// Tells what happens.
     #[must_use]
     pub fn told(mut self, told: impl FnMut(Event<'_>) + 'a) -> Self {
@@ -168,15 +189,23 @@ impl<'a> Tree<'a> {
     }
 }
 
+/// How each of its files is copied.
+#[derive(Clone, Copy)]
+struct How {
+    preserve: bool,
+    resume: bool,
+    sync: bool,
+}
+
 /// A copy under way: what its files have in common.
 struct Run<'a> {
     line: &'a Rc<Line>,
     links: Links,
-    preserve: bool,
-    resume: bool,
-    sync: bool,
+    how: How,
     depth: usize,
+    /// Jobs under way at most.
     most: usize,
+    sharing: Sharing,
     /// Entries that may still come, and one more.
     entries: Cell<u64>,
     told: RefCell<Option<Told<'a>>>,
@@ -186,15 +215,17 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(line: &'a Rc<Line>, how: Tree<'a>) -> Self {
+        let Tree { preserve, resume, sync, .. } = how;
+        let sessions = how.others.as_ref().map_or(1, |others| others.count + 1);
+        // Half of what the server has room for: directories are open too, and others may share the session.
+        let most = MOST.min(line.handles() / 2).min(OF_ALL / sessions).max(1);
         Self {
             line,
             links: how.links,
-            preserve: how.preserve || how.resume,
-            resume: how.resume,
-            sync: how.sync,
+            how: How { preserve: preserve || resume, resume, sync },
             depth: how.depth,
-            // Half of what the server has room for: directories are open too, and others may share the session.
-            most: MOST.min(line.handles() / 2).max(1),
+            most: most * sessions,
+            sharing: Sharing::new(how.others, most),
             entries: Cell::new(how.entries.saturating_add(1)),
             told: RefCell::new(how.told),
             summary: RefCell::default(),
@@ -217,6 +248,20 @@ impl<'a> Run<'a> {
         self.count(|summary| summary.bytes += bytes);
         let bytes = self.summary.borrow().bytes;
         self.tell(Event::Bytes(bytes));
+    }
+
+    /// Has a file copied by whichever session.
+    async fn carry(&self, file: impl Carry) -> Result<(), Error> {
+        match self.sharing.carry(self.line, file, |bytes| self.copied(bytes)).await? {
+            Carried::Copied => self.count(|summary| summary.files += 1),
+            Carried::Unchanged => self.count(|summary| summary.unchanged += 1),
+        }
+        Ok(())
+    }
+
+    /// A path as the other sessions know it, too: they begin in the login's directory, wherever this one is.
+    async fn everywhere(&self, path: Vec<u8>) -> Result<Vec<u8>, Error> {
+        if self.sharing.alone() { Ok(path) } else { self.line.realpath(&path).await }
     }
 
     fn failed(&self, path: Vec<u8>, error: Error) {

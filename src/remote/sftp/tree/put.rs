@@ -3,12 +3,11 @@
 use super::crowd::Crowd;
 use super::here::failed;
 use super::node::{Identity, Node};
-use super::{LARGE, Links, OPEN, Run, Summary, Tree, attributes_of};
+use super::put_file::PutFile;
+use super::{Links, OPEN, Run, Summary, Tree, attributes_of};
 use crate::remote::error::{Error, Reason, Step};
-use crate::remote::sftp::copying::{Ending, send};
 use crate::remote::sftp::files::{bytes, is_missing};
 use crate::remote::sftp::place::Place;
-use crate::remote::sftp::resume::{changed, continue_there, identity_here, is_copy};
 use crate::remote::sftp::session::Sftp;
 use crate::remote::sftp::{Attributes, FileKind, Request};
 use crate::sys::{self, Entry, Open};
@@ -16,7 +15,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -87,9 +85,10 @@ impl Sftp {
         let node = Rc::new(Node::root(identity, &run.finishing));
         let root = OwnedFd::from(root);
         let (open, waiting, opening) = (RefCell::default(), RefCell::default(), Cell::new(0));
-        let put = Put { run, from, root, to, open, waiting, opening };
+        let mut put = Put { run, from, root, to, open, waiting, opening };
         put.enter(node, &meta).await?;
-        put.all().await?;
+        put.to = put.run.everywhere(std::mem::take(&mut put.to)).await?;
+        put.run.sharing.beside(put.all()).await?;
         Ok(put.run.summary.take())
     }
 }
@@ -286,7 +285,7 @@ impl Put<'_> {
                 Err(other) => return Err(other),
             }
         }
-        let set = if self.run.preserve {
+        let set = if self.run.how.preserve {
             Some(attributes_of(meta))
         } else {
             let own = Attributes { permissions: Some(mode), ..Attributes::default() };
@@ -306,48 +305,15 @@ impl Put<'_> {
         self.send(listing, name, file.into()).await
     }
 
-    async fn send(&self, listing: &Listing, name: &[u8], mut file: fs::File) -> Result<(), Error> {
+    async fn send(&self, listing: &Listing, name: &[u8], file: fs::File) -> Result<(), Error> {
         let meta = file.metadata().map_err(failed("fstat", name))?;
         if !meta.is_file() {
             self.run.skipped(&listing.node.below(name), "neither file nor directory");
             return Ok(());
         }
-        let (line, run) = (self.run.line, &self.run);
-        let (mode, path) = (meta.mode() & 0o777, self.there(&listing.node.below(name)));
-        let known = if listing.fresh { None } else { line.there(&path).await? };
-        let all = attributes_of(&meta);
-        if let (true, Some(known), Some((_, modified))) = (run.resume, &known, all.times) {
-            if is_copy(known, meta.len(), modified) {
-                run.count(|summary| summary.unchanged += 1);
-                return Ok(());
-            }
-        }
-        let asked = Some(mode).filter(|_| run.preserve);
-        let mut place = Place::below(line, path, known)?;
-        let mut ending = Ending { sync: run.sync, regular: true, ..Ending::default() };
-        ending.set = Some(all).filter(|_| run.preserve);
-        let identity = Some(identity_here(&meta)).filter(|_| run.resume && meta.len() >= LARGE);
-        let there = match &identity {
-            Some(identity) => {
-                place = place.resumable(identity);
-                let there = continue_there(&place, &file, asked, Some(mode), &mut ending).await?;
-                file.seek(SeekFrom::Start(ending.offset)).map_err(failed("lseek", name))?;
-                there
-            }
-            None => place.open(asked, Some(mode), &mut ending).await?,
-        };
-        let mut before = ending.offset;
-        let mut tell = |now| run.copied(now - std::mem::replace(&mut before, now));
-        send(line, there, place.written(), &mut file, ending, &mut tell).await?;
-        if let Some(identity) = identity {
-            let now = file.metadata().map_err(failed("fstat", name))?;
-            if identity_here(&now) != identity {
-                return Err(changed(name));
-            }
-        }
-        place.finish().await?;
-        run.count(|summary| summary.files += 1);
-        Ok(())
+        let (path, name) = (self.there(&listing.node.below(name)), name.to_vec());
+        let (how, fresh) = (self.run.how, listing.fresh);
+        self.run.carry(PutFile { how, file, meta, path, name, fresh }).await
     }
 
     async fn link(&self, listing: &Listing, name: &[u8]) -> Result<(), Error> {
