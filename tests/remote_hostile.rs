@@ -110,6 +110,13 @@ fn lies_end_the_session_in_clear_words() {
         let flood = list(&session.sftp().await.unwrap()).await.unwrap_err();
         assert_eq!(flood.reason(), Reason::Protocol, "{flood}");
         assert!(flood.message().contains("more than 64 MiB of entries"), "{flood}");
+        server.mode(b"dots");
+        let sftp = session.sftp().await.unwrap();
+        let mut entries = sftp.entries("folder").await.unwrap();
+        let dots = entries.next().await.unwrap_err();
+        assert_eq!(dots.reason(), Reason::Protocol, "{dots}");
+        assert!(dots.message().contains("names itself again and again"), "{dots}");
+        drop((entries, sftp));
         let real_path = async |sftp: &Sftp| sftp.real_path(".").await;
         broken(server, session, "names", "2 names where one is due", real_path).await;
         // The second answer meets the first, or comes after it was taken: both are told.
@@ -356,6 +363,12 @@ fn a_tree_without_end_ends() {
             summary.failures[0].error.message().contains("more entries than are allowed"),
             "{failed:?}"
         );
+        // A directory names itself and the one above it, each once; what is more counts.
+        let lies = "{b'tree': [(b'dots', 0o40755, 0), (b'file', 0o100644, 3)]}";
+        let (summary, failed) =
+            get_tree(server, session, &fence, lies, Tree::new().entries(1000)).await;
+        assert_eq!((summary.files, summary.directories, summary.failed), (1, 2, 1), "{summary:?}");
+        assert_eq!(failed, ["dots/."]);
         untouched(&fence);
     });
 }

@@ -99,6 +99,8 @@ def tree(kind, id, what, rest):
         entries = [(b"endless", 0o40755, 0), (b"file", 0o100644, 9)] if endless else TREE.get(what, [])
         if what == b"tree/flood":
             entries = [(b"file %d" % n, 0o100644, 0) for n in range(100)]
+        elif what == b"tree/dots":  # for ever
+            entries = [(b".", 0o40755, 0), (b"..", 0o40755, 0)]
         elif what in listed:
             return status(id, 1)
         listed.add(what)
@@ -176,13 +178,13 @@ def answer(body):
             return packet(104, id, struct.pack(">I", 1), struct.pack(">I", 0xFFFFFFF0), b"x" * 50)
         if MODE == "none":  # no names, and no end
             return packet(104, id, struct.pack(">I", 0))
-        if what in listed and MODE != "flood":
+        if what in listed and MODE not in ("flood", "dots"):
             return status(id, 1)
         listed.add(what)
         if MODE == "flood":  # for ever
             name = string(b"x" * 120_000)
             return packet(104, id, struct.pack(">I", 1), name, name, bytes(4))
-        name = ARGS[0] if ARGS else b"plain"
+        name = b"." if MODE == "dots" else ARGS[0] if ARGS else b"plain"
         return packet(104, id, struct.pack(">I", 1), string(name), string(b"long"), bytes(4))
     if kind == 16 and MODE == "names":
         return packet(104, id, struct.pack(">I", 2), (string(b"/a") * 2 + bytes(4)) * 2)

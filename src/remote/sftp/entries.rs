@@ -1,9 +1,9 @@
 //! The entries of a directory one by one, the next ones already asked for.
 
-use super::files::{checked, unfit};
+use super::files::{DOTS, checked, unfit};
 use super::session::{Line, Sftp, failed};
 use super::{File, Name, Reply, Request, StatusCode, Ticket};
-use crate::remote::error::Error;
+use crate::remote::error::{Error, Reason, Step};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -20,6 +20,8 @@ pub struct Entries {
     path: Vec<u8>,
     asked: VecDeque<Ticket>,
     names: IntoIter<Name>,
+    /// So often it has named itself or the one above it.
+    dots: u64,
     end: bool,
 }
 
@@ -35,7 +37,7 @@ impl Sftp {
         let handle = line.handle("opendir", &path, Request::Opendir(&path)).await?;
         let dir = File::new(Rc::clone(&line), &path, handle);
         let (asked, names) = (VecDeque::new(), Vec::new().into_iter());
-        Ok(Entries { line, dir, path, asked, names, end: false })
+        Ok(Entries { line, dir, path, asked, names, dots: 0, end: false })
     }
 }
 
@@ -43,14 +45,18 @@ impl Entries {
     /// The next one, in the server's order, without `.` and `..`; `None` at the end.
     ///
     /// # Errors
-    /// The server's; [`Reason::Protocol`](crate::remote::Reason::Protocol) for a name that is none: the next one may be one.
+    /// The server's; [`Reason::Protocol`] for a name that is none, and for a third `.` or `..`: the next one may be one.
     pub async fn next(&mut self) -> Result<Option<Name>, Error> {
         loop {
             if let Some(name) = self.names.next() {
                 match checked(&self.path, name)? {
                     Some(name) => return Ok(Some(name)),
-                    None => continue,
+                    None => self.dots += 1,
                 }
+                if self.dots > DOTS {
+                    return Err(endless(&self.path));
+                }
+                continue;
             }
             while !self.end && self.asked.len() < AHEAD {
                 let Some(handle) = self.dir.handle() else { return Err(unfit()) };
@@ -78,4 +84,10 @@ impl Drop for Entries {
     fn drop(&mut self) {
         self.asked.drain(..).for_each(|ticket| self.line.abandon(ticket));
     }
+}
+
+fn endless(path: &[u8]) -> Error {
+    let path = String::from_utf8_lossy(path);
+    let message = format!("readdir {}: it names itself again and again", path.escape_debug());
+    Error::new(Step::Sftp, Reason::Protocol, message)
 }

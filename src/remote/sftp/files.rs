@@ -13,6 +13,9 @@ use std::rc::Rc;
 /// What [`Sftp::read_dir`] takes of one directory, in bytes of memory: some 200,000 entries of OpenSSH's.
 const MOST: usize = 64 << 20;
 
+/// How often a directory names itself and the one above it, each once: what is more may go on for ever.
+pub(super) const DOTS: u64 = 2;
+
 /// A path on the server: bytes of whatever encoding.
 pub(super) fn bytes(path: &(impl AsRef<OsStr> + ?Sized)) -> &[u8] {
     path.as_ref().as_bytes()

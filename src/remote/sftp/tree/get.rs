@@ -6,7 +6,7 @@ use super::here::{directory, dress, failed, make_directory, make_link};
 use super::node::{Identity, Node, checked, stays_below};
 use super::{Links, OPEN, Run, Summary, Tree};
 use crate::remote::error::{Error, Reason, Step};
-use crate::remote::sftp::files::{bytes, unfit};
+use crate::remote::sftp::files::{DOTS, bytes, unfit};
 use crate::remote::sftp::session::{Sftp, failed as status};
 use crate::remote::sftp::{Attributes, File, FileKind, Name, Reply, Request, StatusCode};
 use std::cell::{Cell, RefCell};
@@ -35,6 +35,8 @@ struct Listing {
     more: Cell<bool>,
     /// They are asked for.
     asked: Cell<bool>,
+    /// So often it has named itself or the one above it.
+    dots: Cell<u64>,
 }
 
 /// One thing to do.
@@ -181,7 +183,14 @@ impl Get<'_> {
     fn entry(&self, listing: &Rc<Listing>, entry: Name) -> Option<Job> {
         let path = listing.node.below(&entry.name);
         match checked(&entry.name) {
-            Ok(None) => return None,
+            Ok(None) => {
+                listing.dots.set(listing.dots.get() + 1);
+                // Each once; what is more counts, or it could go on for ever.
+                if listing.dots.get() > DOTS {
+                    self.run.enter(&path);
+                }
+                return None;
+            }
             Ok(Some(_)) => {}
             Err(error) => {
                 self.run.enter(&path);
@@ -284,7 +293,8 @@ impl Get<'_> {
         }
         self.run.count(|summary| summary.directories += 1);
         let (entries, more, asked) = (RefCell::default(), Cell::new(true), Cell::new(false));
-        let listing = Listing { node, there, dir, fresh, entries, more, asked };
+        let dots = Cell::new(0);
+        let listing = Listing { node, there, dir, fresh, entries, more, asked, dots };
         self.open.borrow_mut().push(Rc::new(listing));
     }
 
