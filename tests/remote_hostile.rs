@@ -1,15 +1,19 @@
 //! SFTP servers that lie, dawdle and leave, reached through a real sshd: each gives right bytes or one clear error.
 #![cfg(feature = "remote")]
 
+#[path = "support/ordinary.rs"]
+mod ordinary;
 #[path = "support/sessions.rs"]
 mod sessions;
 #[path = "support/ssh.rs"]
 mod ssh;
 mod support;
 
+use ordinary::by_an_ordinary_user;
 use sessions::{forget_peak, memory_kib, on};
 use std::fs;
 use std::future::Future;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::Duration;
 use support::{PATIENCE, alone, scratch, skip, watchdog};
@@ -37,10 +41,12 @@ impl Hostile {
             return None;
         };
         let python = String::from_utf8(python.stdout).unwrap();
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/sftp_server.py");
-        let command = format!("{} {script} .", python.trim_end());
+        // By the account's shell, in whatever folder it begins.
+        let command = format!("{} $HOME/script $HOME", python.trim_end());
         let sftp = sshd::Sftp::Command(command);
-        ssh::or_skip(Sshd::start(Options { sftp, ..Options::default() })).map(Self)
+        let server = ssh::or_skip(Sshd::start(Options { sftp, ..Options::default() }))?;
+        fs::write(server.home().join("script"), include_str!("peers/sftp_server.py")).unwrap();
+        Some(Self(server))
     }
 
     /// From the next SFTP session on it does this.
@@ -300,9 +306,7 @@ fn a_tree_of_lies_leads_nowhere() {
         assert_eq!((summary.files, summary.directories, summary.failed), (2, 2, 6), "{summary:?}");
         assert_eq!(failed, ["", "../x", "/etc", "a\0b", "a/b", "dir/../../outside/file"]);
         assert!(summary.failures[0].error.message().contains("the server names an entry"));
-        let mode = std::os::unix::fs::PermissionsExt::mode(
-            &fs::metadata(here.join("good")).unwrap().permissions(),
-        );
+        let mode = fs::metadata(here.join("good")).unwrap().permissions().mode();
         assert_eq!(mode & 0o7000, 0, "set-user-ID is not taken");
         untouched(&fence);
 
@@ -370,6 +374,43 @@ fn a_tree_without_end_ends() {
         assert_eq!((summary.files, summary.directories, summary.failed), (1, 2, 1), "{summary:?}");
         assert_eq!(failed, ["dots/."]);
         untouched(&fence);
+    });
+}
+
+/// Directories get their permissions from the innermost one on, while those that they are in still let them; also when nothing
+/// more is taken.
+#[test]
+fn directories_that_nobody_may_enter() {
+    by_an_ordinary_user("directories_that_nobody_may_enter", || {
+        let Some(server) = Hostile::start() else { return };
+        on(&server.0, async |_, session| {
+            let fence = fenced("shut");
+            let mode = |name: &str| {
+                fs::symlink_metadata(fence.join("here").join(name)).unwrap().permissions().mode()
+                    & 0o777
+            };
+            let lies = "{b'tree': [(b'a', 0o40000, 0)], b'tree/a': [(b'b', 0o40500, 0)], \
+                b'tree/a/b': [(b'c', 0o40001, 0)], b'tree/a/b/c': [(b'file', 0o100644, 9)]}";
+            let (summary, _) = get_tree(&server, session, &fence, lies, Tree::new()).await;
+            assert_eq!((summary.files, summary.failed), (1, 0), "{summary:?}");
+            let mut path = fence.join("here");
+            for (name, mode) in [("a", 0o000), ("b", 0o500), ("c", 0o001)] {
+                path.push(name);
+                assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode);
+                fs::set_permissions(&path, PermissionsExt::from_mode(0o700)).unwrap();
+            }
+
+            // The link is followed when the entries are used up: what it leads to is left out.
+            let lies = "{b'tree': [(b'shut', 0o40500, 0)], b'tree/dir': [], \
+                b'tree/shut': [(b'link', 0o120777, 0, b'tree/dir'), (b'more', 0o100644, 9)]}";
+            let how = Tree::new().links(Links::Follow).entries(2);
+            let (summary, failed) = get_tree(&server, session, &fence, lies, how).await;
+            assert_eq!(
+                (failed, mode("shut")),
+                (vec!["shut/more".to_owned()], 0o500),
+                "{summary:?}"
+            );
+        });
     });
 }
 

@@ -19,7 +19,7 @@ use std::path::Path;
 use support::{PATIENCE, alone, pattern, scratch, watchdog};
 use trees::{assert_same, make};
 use waitcopy::json::Value;
-use waitcopy::lab::sshd::{Options, Sftp, Sshd};
+use waitcopy::lab::sshd::{Accounts, Options, Sftp, Sshd};
 use waitcopy::remote::sftp::{Event, Tree};
 
 fn on_a_server(options: Options, test: impl FnOnce(Remote) + Send + 'static) {
@@ -262,6 +262,49 @@ fn preserve_keeps_permissions_and_times_of_files_and_directories() {
             }
         },
     );
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+/// Root reads what the account there may not: each gets its permissions while the one that it is in still lets it.
+#[test]
+fn directories_within_each_other_that_nobody_may_enter() {
+    let options = Options { accounts: Accounts::Password, ..Options::default() };
+    on_a_server(options, |remote| {
+        let from = remote.here("from");
+        let folders = [from.join("a"), from.join("a/b"), from.join("a/b/c")];
+        fs::create_dir_all(&folders[2]).unwrap();
+        fs::write(folders[2].join("file"), "bytes").unwrap();
+        for (folder, mode) in folders.iter().zip([0o070, 0o007, 0o000]) {
+            fs::set_permissions(folder, PermissionsExt::from_mode(mode)).unwrap();
+        }
+        for (flags, name) in [("-r", "plain"), ("-rp", "preserved")] {
+            remote.run("put", &[flags], &[text(&from), name]).well();
+            let there = remote.home(name);
+            for folder in ["a", "a/b", "a/b/c"] {
+                assert_eq!(mode(&there.join(folder)), mode(&from.join(folder)), "{folder}");
+            }
+            assert_eq!(fs::read(there.join("a/b/c/file")).unwrap(), b"bytes");
+        }
+    });
+}
+
+/// What is left out when there are too many takes nothing from the directories that are there.
+#[test]
+fn a_directory_is_finished_when_there_are_too_many_entries() {
+    on_a_server(Options::default(), |remote| {
+        let from = remote.here("from");
+        for name in ["shut/x", "shut/y"] {
+            fs::create_dir_all(from.join(name)).unwrap();
+        }
+        fs::set_permissions(from.join("shut"), PermissionsExt::from_mode(0o500)).unwrap();
+        let words = ["-r", "--max-entries", "2"];
+        remote.run("put", &words, &[text(&from), "there"]).failed(1, &["more entries than are"]);
+        assert_eq!(names(&remote.home("there")), ["shut"]);
+        assert_eq!(mode(&remote.home("there/shut")), 0o500);
+    });
 }
 
 /// Ten thousand files: in flight memory and descriptors are what they were after a fifth of them.

@@ -84,6 +84,8 @@ def tree(kind, id, what, rest):
     folder, _, last = what.rpartition(b"/")
     known = next((entry for entry in TREE.get(folder, []) if entry[0] == last), None)
     endless = what.startswith(b"tree/endless")
+    if kind == 17 and known and known[-1] in TREE:  # a link, to a path from the root on
+        what = known[-1]
     if kind in (7, 17):
         if what in TREE or endless:
             return packet(105, id, attributes(0o40755, 0))

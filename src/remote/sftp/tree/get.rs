@@ -136,7 +136,7 @@ impl Get<'_> {
 
     fn next(&self) -> Option<Job> {
         loop {
-            if let Some((path, attributes)) = self.run.finishing.borrow_mut().pop() {
+            if let Some((path, attributes)) = self.run.finished(&self.waiting) {
                 return Some(Job::Finish(path, attributes));
             }
             let (at, listing) = {
@@ -167,9 +167,6 @@ impl Get<'_> {
                 }
                 None => drop(self.open.borrow_mut().remove(at)),
             }
-        }
-        if self.run.full() {
-            self.waiting.borrow_mut().clear();
         }
         if self.opening.get() + self.open.borrow().len() >= OPEN {
             return None;

@@ -14,6 +14,7 @@ mod put;
 mod put_file;
 mod sharing;
 
+use super::Attributes;
 use super::further::Others;
 use super::session::Line;
 use crate::remote::Client;
@@ -293,6 +294,15 @@ impl<'a> Run<'a> {
     /// Nothing more is taken.
     fn full(&self) -> bool {
         self.entries.get() == 0
+    }
+
+    /// The next directory in which everything is done. Where nothing more is taken those that wait are left out first: they hold
+    /// the one that they are in.
+    fn finished<T>(&self, waiting: &RefCell<Vec<T>>) -> Option<(Vec<u8>, Attributes)> {
+        if self.full() {
+            waiting.borrow_mut().clear();
+        }
+        self.finishing.borrow_mut().pop_front()
     }
 }
 

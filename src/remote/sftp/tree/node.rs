@@ -3,10 +3,12 @@
 use crate::remote::error::{Error, Reason, Step};
 use crate::remote::sftp::Attributes;
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
-/// Directories in which everything is done, and what they are to get: the innermost first.
-pub(super) type Finishing = Rc<RefCell<Vec<(Vec<u8>, Attributes)>>>;
+/// Directories in which everything is done, and what they are to get: the innermost first, since each holds the one that it is
+/// in, and has to be reached through it.
+pub(super) type Finishing = Rc<RefCell<VecDeque<(Vec<u8>, Attributes)>>>;
 
 /// Who one directory is, so that a link that leads back up is seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +75,7 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         if let Some(attributes) = self.finish.take() {
-            self.finishing.borrow_mut().push((std::mem::take(&mut self.path), attributes));
+            self.finishing.borrow_mut().push_back((std::mem::take(&mut self.path), attributes));
         }
     }
 }

@@ -111,27 +111,18 @@ impl Put<'_> {
     }
 
     fn next(&self) -> Option<Job> {
-        if let Some((path, attributes)) = self.run.finishing.borrow_mut().pop() {
-            return Some(Job::Finish(path, attributes));
-        }
         loop {
+            if let Some((path, attributes)) = self.run.finished(&self.waiting) {
+                return Some(Job::Finish(path, attributes));
+            }
             let top = self.open.borrow().last().cloned();
             let Some(listing) = top else { break };
             match self.entry(&listing) {
                 Some(Some(job)) => return Some(job),
                 Some(None) => {}
-                None => {
-                    self.open.borrow_mut().pop();
-                    drop(listing);
-                    // That may have been all there was in it.
-                    if let Some((path, attributes)) = self.run.finishing.borrow_mut().pop() {
-                        return Some(Job::Finish(path, attributes));
-                    }
-                }
+                // That may have been all there was in it.
+                None => drop(self.open.borrow_mut().pop()),
             }
-        }
-        if self.run.full() {
-            self.waiting.borrow_mut().clear();
         }
         if self.opening.get() >= OPEN {
             return None;
