@@ -310,6 +310,30 @@ fn a_tree_of_lies_leads_nowhere() {
         assert_eq!(mode & 0o7000, 0, "set-user-ID is not taken");
         untouched(&fence);
 
+        // Names, targets and words without measure: no file system has them, and what is said and kept of them is cut.
+        let fence = fenced("lies");
+        let lies = "{b'tree': [(b'x' * 255, 0o100644, 5), (b'y' * 256, 0o100644, 5), (b'z' * 256, 0o40755, 0), (b'w' * 100000, 0o100644, 5), \
+            (b'fits', 0o120777, 0, b'a' * 4095), (b'long', 0o120777, 0, b'a' * 100000), (b'angry', 0o100644, 5)]}";
+        let how = Tree::new().links(Links::Keep);
+        let (summary, failed) = get_tree(server, session, &fence, lies, how).await;
+        assert_eq!((summary.files, summary.links, summary.failed), (1, 1, 5), "{failed:?}");
+        assert_eq!(fs::read(fence.join("here").join("x".repeat(255))).unwrap(), the_bytes()[..5]);
+        for failure in &summary.failures {
+            let (path, message) = (&failure.path, failure.error.message());
+            assert!(
+                path.len() <= 4096 && message.len() <= 8192,
+                "{} {}",
+                path.len(),
+                message.len()
+            );
+            let (words, reason) = match path[0] {
+                b'l' => ("a target of 100000 bytes, too long", Reason::Usage),
+                b'a' => ("aaaaaa", Reason::Status(4)),
+                _ => ("the server names an entry of ", Reason::Protocol),
+            };
+            assert!(message.contains(words) && failure.error.reason() == reason, "{message}");
+        }
+
         // A link that leads out, and a directory of the same name: whichever is made first, nothing goes through the link.
         for links in [Links::Keep, Links::Skip, Links::Follow] {
             let fence = fenced("lies");

@@ -156,6 +156,22 @@ impl Error {
         self
     }
 
+    /// The same in so many bytes at most: a peer's words may be many.
+    #[must_use]
+    pub(crate) fn cut(mut self, most: usize) -> Self {
+        const MORE: &str = "...";
+        if self.message.len() > most {
+            let mut end = most.saturating_sub(MORE.len());
+            while !self.message.is_char_boundary(end) {
+                end -= 1;
+            }
+            self.message.truncate(end);
+            self.message.push_str(MORE);
+            self.message.shrink_to_fit();
+        }
+        self
+    }
+
     /// The same at another step: what was a connection through one host is the way to the next.
     #[must_use]
     pub fn at(mut self, step: Step) -> Self {

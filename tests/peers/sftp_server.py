@@ -95,6 +95,8 @@ def tree(kind, id, what, rest):
     if kind == 19:
         return packet(104, id, struct.pack(">I", 1), string(known[3]), string(b""), bytes(4))
     if kind in (3, 11):
+        if last == b"angry":
+            return status(id, 4, b"a" * 100_000)
         handles.append(what)
         return packet(102, id, string(b"%d" % (len(handles) - 1)))
     if kind == 12:

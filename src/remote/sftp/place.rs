@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 /// The longest name that file systems take (`NAME_MAX`).
-const NAME_MAX: usize = 255;
+pub(super) const NAME_MAX: usize = 255;
 /// The server's word for EACCES (`SSH_FX_PERMISSION_DENIED`).
 const DENIED: Reason = Reason::Status(3);
 

@@ -4,7 +4,7 @@ use super::crowd::Crowd;
 use super::get_file::GetFile;
 use super::here::{directory, dress, failed, make_directory, make_link};
 use super::node::{Identity, Node, checked, stays_below};
-use super::{Links, OPEN, Run, Summary, Tree};
+use super::{Links, OPEN, PATH_MAX, Run, Summary, Tree};
 use crate::remote::error::{Error, Reason, Step};
 use crate::remote::sftp::files::{DOTS, bytes, unfit};
 use crate::remote::sftp::session::{Sftp, failed as status};
@@ -337,6 +337,11 @@ impl Get<'_> {
             return Ok(());
         }
         let target = line.one_name("readlink", &path, Request::Readlink(&path)).await?;
+        // With its NUL a path has PATH_MAX bytes.
+        if target.len() >= PATH_MAX {
+            let message = format!("it leads to a target of {} bytes, too long", target.len());
+            return Err(Error::new(Step::Sftp, Reason::Usage, message));
+        }
         if !stays_below(&target, node.depth) {
             let target = target.escape_ascii();
             let message = format!("it leads to '{target}', out of the tree: not made");

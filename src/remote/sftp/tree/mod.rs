@@ -34,6 +34,10 @@ const OPEN: usize = 32;
 const LARGE: u64 = 4 << 20;
 /// Failures that a [`Summary`] holds; all are counted, and told.
 const KEPT: usize = 1000;
+/// The longest path, in bytes: of a failure's no more is kept.
+const PATH_MAX: usize = libc::PATH_MAX as usize;
+/// Bytes of a failure's reason that are kept: a server's words may be many, and there are a thousand.
+const REASON: usize = 8 << 10;
 
 /// What becomes of symbolic links.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,9 +87,9 @@ pub enum Event<'a> {
 /// What did not work, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed {
-    /// Its path below the tree, in bytes of whatever encoding.
+    /// Its path below the tree, in bytes of whatever encoding; the first 4 KiB of it.
     pub path: Vec<u8>,
-    /// Why.
+    /// Why, in 8 KiB at most.
     pub error: Error,
 }
 
@@ -265,8 +269,10 @@ impl<'a> Run<'a> {
         if self.sharing.alone() { Ok(path) } else { self.line.realpath(&path).await }
     }
 
-    fn failed(&self, path: Vec<u8>, error: Error) {
-        let failed = Failed { path, error };
+    fn failed(&self, mut path: Vec<u8>, error: Error) {
+        path.truncate(PATH_MAX);
+        path.shrink_to_fit();
+        let failed = Failed { path, error: error.cut(REASON) };
         self.tell(Event::Failed(&failed));
         self.count(|summary| {
             summary.failed += 1;

@@ -2,6 +2,7 @@
 
 use crate::remote::error::{Error, Reason, Step};
 use crate::remote::sftp::Attributes;
+use crate::remote::sftp::place::NAME_MAX;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -83,12 +84,17 @@ impl Drop for Node {
 /// A name from a server, as a name in one directory. `None`: the directory itself or the one above it.
 ///
 /// # Errors
-/// Whatever would lead elsewhere.
+/// Whatever would lead elsewhere, and what is too long.
 pub(super) fn checked(name: &[u8]) -> Result<Option<&[u8]>, Error> {
     match name {
         b"." | b".." => Ok(None),
         _ if name.is_empty() || name.contains(&b'/') || name.contains(&0) => {
             let message = format!("the server names an entry '{}'", name.escape_ascii());
+            Err(Error::new(Step::Sftp, Reason::Protocol, message))
+        }
+        // No file system here has it.
+        _ if name.len() > NAME_MAX => {
+            let message = format!("the server names an entry of {} bytes, too long", name.len());
             Err(Error::new(Step::Sftp, Reason::Protocol, message))
         }
         _ => Ok(Some(name)),
@@ -137,7 +143,8 @@ mod tests {
     fn names_that_are_one_name() {
         assert_eq!(checked(b"a b\xff\x1b"), Ok(Some(&b"a b\xff\x1b"[..])));
         assert_eq!((checked(b"."), checked(b"..")), (Ok(None), Ok(None)));
-        for name in [&b""[..], b"a/b", b"/", b"../x", b"a\0"] {
+        assert!(checked(&[b'x'; 255]).is_ok());
+        for name in [&b""[..], b"a/b", b"/", b"../x", b"a\0", &[b'x'; 256]] {
             checked(name).unwrap_err();
         }
     }
