@@ -10,7 +10,7 @@ use super::transport::Transport;
 use crate::failure::Failure;
 use crate::reactor::{self, Handle, Interest, Source};
 use crate::sys::{self, Shutdown};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -25,6 +25,11 @@ const PIECE: usize = 32 * 1024;
 pub trait Outlet: Sink {
     /// No more will come.
     fn end(&mut self);
+
+    /// Whether a failure to read the input means that nobody is left to write to either, as on a socket, where both are one connection.
+    fn goes_with_input(&self) -> bool {
+        false
+    }
 }
 
 /// One of the two ways of a non-blocking socket here.
@@ -62,6 +67,10 @@ impl Outlet for Half {
         // ENOTCONN: it is gone, and the next read says so.
         let _ = sys::shutdown(self.0.get_ref().as_fd(), Shutdown::Write);
     }
+
+    fn goes_with_input(&self) -> bool {
+        true
+    }
 }
 
 /// Bytes that a joined stream has carried.
@@ -86,10 +95,14 @@ impl Arrivals for Itself {
     async fn arrival(&self, _: &Rc<Channel>) {}
 }
 
-/// Joins a channel to a stream here until both ways have ended, the server has closed the channel, one side has failed or `stop` has
+/// Joins a channel to a stream here until both ways have ended, the server has closed the channel, nobody is left here, or `stop` has
 /// ended; then closes the channel.
 ///
-/// A packet that is half sent is waited out first: dropped there, it would end the session for all.
+/// A failure here ends its own way alone: who cannot be read is told to the server as an end, and what comes for who takes no more is
+/// thrown away. Of several failures the first one is returned.
+///
+/// A packet that is half sent is waited out: dropped there, it would end the session for all. A way that takes sends as well (it makes
+/// room in the window), so both ways are polled until then, and begin nothing new.
 pub(super) async fn join(
     channel: Channel,
     arrivals: &impl Arrivals,
@@ -97,67 +110,143 @@ pub(super) async fn join(
     output: &mut impl Outlet,
     stop: impl Future<Output = ()>,
 ) -> (Carried, Result<(), Error>) {
-    let channel = Rc::new(channel);
-    let (there, back) = (Cell::new(0), Cell::new(0));
-    let ended = {
-        let far_ended = Cell::new(false);
-        let mut give = pin!(give(&channel, input, &there));
-        let mut take = pin!(take(&channel, arrivals, output, &back, &far_ended));
+    let joint = Joint::new(channel);
+    {
+        let one_stream = output.goes_with_input();
+        let mut give = pin!(joint.give(input));
+        let mut take = pin!(joint.take(arrivals, output));
         let mut stop = pin!(stop);
-        let (mut given, mut over) = (false, None);
+        let (mut given, mut taken) = (false, false);
         poll_fn(|cx| {
-            if over.is_none() && stop.as_mut().poll(cx).is_ready() {
-                over = Some(Ok(()));
+            if !joint.leaving.get() && stop.as_mut().poll(cx).is_ready() {
+                joint.leaving.set(true);
             }
-            if !given {
-                match give.as_mut().poll(cx) {
-                    Poll::Ready(Err(error)) => (given, over) = (true, Some(Err(error))),
-                    done => given = done.is_ready(),
-                }
+            given = given || joint.has_ended(give.as_mut().poll(cx));
+            taken = taken || joint.has_ended(take.as_mut().poll(cx));
+            let nobody = joint.deaf.get() || one_stream && joint.mute.get();
+            if taken || given && (nobody || joint.far_ended.get()) {
+                joint.leaving.set(true);
             }
-            if over.is_none() {
-                match take.as_mut().poll(cx) {
-                    Poll::Ready(done) => over = Some(done),
-                    Poll::Pending if given && far_ended.get() => over = Some(Ok(())),
-                    Poll::Pending => {}
-                }
-            }
-            match over.take_if(|_| !channel.mid_packet(cx)) {
-                Some(ended) => Poll::Ready(ended),
-                None => Poll::Pending,
+            match joint.leaving.get() && !joint.channel.mid_packet(cx) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
             }
         })
-        .await
-    };
-    let carried = Carried { there: there.get(), back: back.get() };
+        .await;
+    }
+    let Joint { channel, there, back, failure, .. } = joint;
     let closed = match Rc::try_unwrap(channel) {
         Ok(channel) => channel.close().await,
         // Somebody still looks at it: it is closed when he has done.
         Err(_) => Ok(()),
     };
-    (carried, ended.and(closed))
+    let ended = failure.into_inner().map_or(Ok(()), Err);
+    (Carried { there: there.get(), back: back.get() }, ended.and(closed))
 }
 
-/// From here to the server, to the end.
-async fn give(channel: &Channel, input: &mut impl Input, carried: &Cell<u64>) -> Result<(), Error> {
-    loop {
-        input.arrival().await;
-        let mut piece = vec![0; PIECE];
-        let n = input.read(&mut piece).await.map_err(|e| here("read", &e))?;
-        if n == 0 {
-            return until_closed(channel.send_eof(Step::Forward).await);
+/// What the two ways of a joined channel know of each other.
+struct Joint {
+    channel: Rc<Channel>,
+    there: Cell<u64>,
+    back: Cell<u64>,
+    /// The first one.
+    failure: RefCell<Option<Error>>,
+    /// The stream here cannot be read any more.
+    mute: Cell<bool>,
+    /// The stream here cannot be written any more.
+    deaf: Cell<bool>,
+    /// The server sends no more.
+    far_ended: Cell<bool>,
+    /// Nothing new is begun.
+    leaving: Cell<bool>,
+}
+
+impl Joint {
+    fn new(channel: Channel) -> Self {
+        Self {
+            channel: Rc::new(channel),
+            there: Cell::new(0),
+            back: Cell::new(0),
+            failure: RefCell::default(),
+            mute: Cell::new(false),
+            deaf: Cell::new(false),
+            far_ended: Cell::new(false),
+            leaving: Cell::new(false),
         }
-        only(&mut piece, n);
-        let mut left = &piece[..];
-        while !left.is_empty() {
-            match channel.write(Step::Forward, left).await {
-                Ok(n) => {
-                    carried.set(carried.get() + n as u64);
-                    left = &left[n..];
-                }
-                failed => return until_closed(failed.map(drop)),
+    }
+
+    fn failed(&self, error: Error) {
+        self.failure.borrow_mut().get_or_insert(error);
+    }
+
+    /// Whether a way has ended. If it has failed, so has the channel.
+    fn has_ended(&self, way: Poll<Result<(), Error>>) -> bool {
+        match way {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => {
+                self.failed(error);
+                self.leaving.set(true);
             }
         }
+        true
+    }
+
+    /// From here to the server, to the end.
+    async fn give(&self, input: &mut impl Input) -> Result<(), Error> {
+        loop {
+            input.arrival().await;
+            let mut piece = vec![0; PIECE];
+            let n = input.read(&mut piece).await.unwrap_or_else(|error| {
+                self.failed(here("read", &error));
+                self.mute.set(true);
+                0
+            });
+            if n == 0 {
+                return until_closed(self.channel.send_eof(Step::Forward).await);
+            }
+            only(&mut piece, n);
+            let mut left = &piece[..];
+            while !left.is_empty() {
+                if self.leaving.get() {
+                    return Ok(());
+                }
+                match self.channel.write(Step::Forward, left).await {
+                    Ok(n) => {
+                        self.there.set(self.there.get() + n as u64);
+                        left = &left[n..];
+                    }
+                    failed => return until_closed(failed.map(drop)),
+                }
+            }
+        }
+    }
+
+    /// From the server to here, to the end of the stream and then to the channel's own.
+    async fn take(&self, arrivals: &impl Arrivals, output: &mut impl Outlet) -> Result<(), Error> {
+        while !self.leaving.get() {
+            arrivals.arrival(&self.channel).await;
+            let mut piece = vec![0; PIECE];
+            let n = self.channel.read(Step::Forward, Stream::Output, &mut piece).await?;
+            if n == 0 {
+                output.end();
+                self.far_ended.set(true);
+                return self.channel.wait_closed().await.map(drop);
+            }
+            only(&mut piece, n);
+            if !self.deaf.get() {
+                match output.write(&piece).await {
+                    Ok(()) => self.back.set(self.back.get() + n as u64),
+                    Err(error) => {
+                        self.failed(here("write", &error));
+                        self.deaf.set(true);
+                    }
+                }
+            }
+            // A stream that never pauses holds up no other.
+            reactor::yield_now().await;
+        }
+        Ok(())
     }
 }
 
@@ -174,32 +263,6 @@ fn until_closed(done: Result<(), Error>) -> Result<(), Error> {
         Err(error) if error.reason() != Reason::Protocol => Err(error),
         _ => Ok(()),
     }
-}
-
-/// From the server to here, to the end of the stream and then to the channel's own.
-async fn take(
-    channel: &Rc<Channel>,
-    arrivals: &impl Arrivals,
-    output: &mut impl Outlet,
-    carried: &Cell<u64>,
-    ended: &Cell<bool>,
-) -> Result<(), Error> {
-    loop {
-        arrivals.arrival(channel).await;
-        let mut piece = vec![0; PIECE];
-        let n = channel.read(Step::Forward, Stream::Output, &mut piece).await?;
-        if n == 0 {
-            break;
-        }
-        only(&mut piece, n);
-        output.write(&piece).await.map_err(|e| here("write", &e))?;
-        carried.set(carried.get() + n as u64);
-        // A stream that never pauses holds up no other.
-        reactor::yield_now().await;
-    }
-    output.end();
-    ended.set(true);
-    channel.wait_closed().await.map(drop)
 }
 
 fn here(call: &'static str, error: &io::Error) -> Error {
