@@ -11,10 +11,10 @@ mod support;
 
 use forward::Forward;
 use remote_cli::{Remote, said};
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use support::{PATIENCE, pattern, skip, watchdog};
+use support::{PATIENCE, pattern, skip, until, watchdog};
 use waitcopy::lab::sshd::Options;
 
 /// Runs a test's body in a network namespace that has a loopback and nothing else, or skips it aloud.
@@ -91,6 +91,129 @@ fn what_is_sent_and_not_acknowledged_ends_it_too() {
         let said = run.failed(255, &["ETIMEDOUT"]).err;
         eprintln!("given up after {took:?}: {said}");
         assert!((Duration::from_secs(2)..Duration::from_secs(20)).contains(&took), "{took:?}");
+    });
+}
+
+/// A command that has begun and says nothing more, up to its drop.
+struct Begun(Child);
+
+impl Begun {
+    fn of(mut exec: Command) -> Self {
+        exec.args(["--", "echo begun; sleep 600"]).stdout(Stdio::piped());
+        let mut child = exec.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "begun\n");
+        Self(child)
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// In how many seconds the kernel asks the other side of our connection to a port whether it is there (proc(5), `/proc/net/tcp`: timer 2);
+/// `None`: not at all. While something is unacknowledged another timer runs, so that it is looked at until it does not.
+fn asks_in(port: u16) -> Option<f64> {
+    let mut asks = None;
+    until("all is acknowledged", || {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let there = format!(":{port:04X}");
+        let fields = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let line = fields.into_iter().find(|line| line[2].ends_with(&there) && line[3] == "01");
+        let (timer, ticks) = line.as_ref().unwrap()[5].split_once(':').unwrap();
+        asks = (timer == "02").then(|| u32::from_str_radix(ticks, 16).unwrap() as f64 / 100.0);
+        matches!(timer, "00" | "02")
+    });
+    asks
+}
+
+#[test]
+fn whoever_wants_to_be_asked_is() {
+    if !Command::new("ssh").arg("-V").output().is_ok_and(|output| output.status.success()) {
+        return skip("ssh is missing, and so is its configuration");
+    }
+    watchdog(PATIENCE, || {
+        let Some(remote) = Remote::start(Options::default()) else { return };
+        let Some(gate) = Remote::start(Options::default()) else { return };
+        let port = remote.sshd.addr().port();
+        let config = remote.here("config");
+        let configured = |lines: &str, flags: &[&str]| {
+            std::fs::write(&config, format!("Host *\n{lines}")).unwrap();
+            let mut exec = remote.verb("exec", flags);
+            exec.arg("--config").arg(&config);
+            Begun::of(exec)
+        };
+        for (lines, flags, least, most) in [
+            ("", &[][..], 50.0, 60.0),
+            ("", &["--keepalive", "2m"], 110.0, 120.0),
+            ("ServerAliveInterval 300\n", &[], 290.0, 300.0),
+            // As ssh_config(5) advises against messages that can be forged.
+            ("TCPKeepAlive no\nServerAliveInterval 300\n", &[], 290.0, 300.0),
+            ("TCPKeepAlive no\n", &["--keepalive", "2m"], 110.0, 120.0),
+        ] {
+            let _begun = configured(lines, flags);
+            let asks = asks_in(port).unwrap_or_else(|| panic!("{lines}{flags:?}: nobody asks"));
+            assert!(least < asks && asks <= most, "{lines}{flags:?}: in {asks} s");
+        }
+        let _begun = configured("TCPKeepAlive no\n", &[]);
+        assert_eq!(asks_in(port), None);
+        // Through a jump host it is the connection to that which is ours, and the flag is for it.
+        let known = remote.here("known_of_both");
+        std::fs::write(&known, gate.sshd.known_hosts() + &remote.sshd.known_hosts()).unwrap();
+        let jump = [gate.host(), known.display().to_string()];
+        let flags = ["--jump", &jump[0], "--known-hosts", &jump[1], "--keepalive", "2m"];
+        let _begun = configured("", &flags);
+        let asks = asks_in(gate.sshd.addr().port()).expect("nobody asks the jump host");
+        assert!(110.0 < asks && asks <= 120.0, "in {asks} s");
+    });
+}
+
+#[test]
+fn a_time_beyond_the_kernels_is_its_longest() {
+    watchdog(PATIENCE, || {
+        let Some(remote) = Remote::start(Options::default()) else { return };
+        let port = remote.sshd.addr().port();
+        for (time, asked) in
+            [("1us", 1.0), ("32767s", 32_767.0), ("32768s", 32_767.0), ("1e17m", 32_767.0)]
+        {
+            let _begun = Begun::of(remote.verb("exec", &["--keepalive", time]));
+            let asks = asks_in(port).unwrap();
+            assert!(asks <= asked && asks > asked - 20.0, "{time}: in {asks} s");
+        }
+        for wrong in ["0s", "-1s", "1", "1e30m", "inf s", "nans"] {
+            let run = remote.exec(&["--keepalive", wrong], "true");
+            run.failed(2, &["--keepalive", "a time has"]);
+        }
+    });
+}
+
+#[test]
+fn who_is_silent_behind_a_jump_host_is_the_idle_times_to_find_out() {
+    watchdog(PATIENCE, || {
+        let Some(remote) = Remote::start(Options::default()) else { return };
+        let Some(gate) = Remote::start(Options::default()) else { return };
+        let known = remote.here("known_of_both");
+        std::fs::write(&known, gate.sshd.known_hosts() + &remote.sshd.known_hosts()).unwrap();
+        let jump = [gate.host(), known.display().to_string()];
+        let flags = ["--jump", &jump[0], "--known-hosts", &jump[1], "--keepalive", "1s"];
+        let mut exec = remote.verb("exec", &[&flags[..], &["--idle-timeout", "5s"]].concat());
+        exec.stderr(Stdio::piped());
+        let mut begun = Begun::of(exec);
+        let stopped = Instant::now();
+        let sessions = remote.sshd.sessions();
+        sessions.iter().for_each(|session| session.stop());
+        let mut said = String::new();
+        begun.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        let took = stopped.elapsed();
+        sessions.iter().for_each(|session| session.resume());
+        assert!(said.contains("the command: the connection is silent"), "{said}");
+        assert_eq!(begun.0.wait().unwrap().code(), Some(255), "{said}");
+        // The jump host has answered all the time: the four seconds in which it would have been given up are over.
+        assert!(took >= Duration::from_secs(4), "{took:?}");
     });
 }
 

@@ -24,10 +24,14 @@ const CONNECTION: &[Flag] = &[
     option(
         "keepalive",
         "DURATION",
-        "ask after so long a silence whether the host is there; three missing answers end it [1m]",
+        "ask after so long a silence whether the host (with --jump: the nearest one) is there; three missing answers end it [1m]",
     ),
     switch("compress", "compress what goes both ways: for slow lines"),
-    option("idle-timeout", "DURATION", "give up when no byte moves for so long"),
+    option(
+        "idle-timeout",
+        "DURATION",
+        "give up when no byte moves for so long: the host hangs, or has vanished behind a jump host or a proxy command",
+    ),
     option("timeout", "DURATION", "give up after so long in all"),
 ];
 

@@ -121,7 +121,10 @@ impl Client {
         timeouts.connect = settings.connect_timeout.unwrap_or(timeouts.connect);
         let (name, route) = (target.host().to_owned(), Route::default());
         let usual = Keepalive::default().interval;
-        let keepalive = settings.tcp_keep_alive.then_some(Keepalive {
+        // Whoever sets ServerAliveInterval wants dead hosts found out, and often says TCPKeepAlive no beside it, since OpenSSH then asks
+        // within the encryption. Here TCP asks for both: without it nobody would.
+        let asks = settings.tcp_keep_alive || settings.server_alive_interval.is_some();
+        let keepalive = asks.then_some(Keepalive {
             interval: settings.server_alive_interval.unwrap_or(usual),
             probes: settings.server_alive_count_max,
         });
@@ -202,7 +205,8 @@ impl Client {
         self
     }
 
-    /// How a dead connection is found out; `None`: not at all, before the kernel's own patience ends.
+    /// How a dead connection is found out; `None`: not at all, before the kernel's own patience ends. For a connection over TCP alone:
+    /// behind a [jump host](Self::through) the jump host's own counts, and over a [command](Self::proxy_command) none does.
     #[must_use]
     pub fn keepalive(mut self, keepalive: Option<Keepalive>) -> Self {
         self.keepalive = keepalive;

@@ -36,15 +36,21 @@ impl Default for Timeouts {
     }
 }
 
-/// How a connection is found out to be dead: by the two kernels, whatever the session does meanwhile. Jump hosts have their own, on the
-/// connection to the nearest one; what goes through it is watched by the jump host.
+/// How a connection is found out to be dead: by the two kernels, whatever the session does meanwhile. Behind a jump host or a proxy
+/// command it is the connection to the nearest machine that is watched; what is further away is [`Timeouts::idle`]'s to find out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keepalive {
-    /// Ask the peer's kernel after so long without a word from it, and again after each such time. Whole seconds, rounded up.
+    /// Ask the peer's kernel after so long without a word from it, and again after each such time. Whole seconds, rounded up, from 1 to
+    /// 32,767, which is all the kernel takes: a longer time is that.
     pub interval: Duration,
-    /// How often to ask in vain.
+    /// How often to ask in vain, from 1 to 127.
     pub probes: u8,
 }
+
+/// What `TCP_KEEPIDLE` and `TCP_KEEPINTVL` take at most, in seconds.
+const LONGEST: u64 = 32_767;
+/// What `TCP_KEEPCNT` takes at most.
+const MOST: u8 = 127;
 
 impl Default for Keepalive {
     fn default() -> Self {
@@ -53,15 +59,24 @@ impl Default for Keepalive {
 }
 
 impl Keepalive {
+    /// The same within what the kernel takes.
+    fn fitted(self) -> Self {
+        let seconds = self.interval.as_secs() + u64::from(self.interval.subsec_nanos() > 0);
+        let interval = Duration::from_secs(seconds.clamp(1, LONGEST));
+        Self { interval, probes: self.probes.clamp(1, MOST) }
+    }
+
     /// When a peer that has vanished is given up at the latest: the silence, and the questions after it.
     #[must_use]
     pub fn limit(&self) -> Duration {
-        self.interval * (u32::from(self.probes) + 1)
+        let Self { interval, probes } = self.fitted();
+        interval * (u32::from(probes) + 1)
     }
 
     /// Sets it on a TCP socket.
     pub(super) fn set(&self, socket: &OwnedFd) -> io::Result<()> {
-        sys::set_keepalive(socket, self.interval, self.interval, self.probes)?;
+        let Self { interval, probes } = self.fitted();
+        sys::set_keepalive(socket, interval, interval, probes)?;
         sys::set_user_timeout(socket, self.limit())
     }
 }

@@ -129,14 +129,14 @@ pub fn set_keepalive(
 }
 
 /// `TCP_USER_TIMEOUT`: what was sent may stay without an acknowledgement for so long, then the connection has failed with `ETIMEDOUT`
-/// (tcp(7)). Milliseconds, rounded up.
+/// (tcp(7)). Milliseconds, rounded up; the kernel takes 2^31 - 1 of them (24.8 days), and a longer time is that.
 ///
 /// # Errors
 /// `EOPNOTSUPP` on a socket that is not TCP.
 #[cfg(feature = "remote")]
 pub fn set_user_timeout(fd: impl AsFd, time: Duration) -> io::Result<()> {
     let millis = time.as_nanos().div_ceil(1_000_000).max(1);
-    let millis = libc::c_uint::try_from(millis).unwrap_or(libc::c_uint::MAX);
+    let millis = libc::c_int::try_from(millis).unwrap_or(libc::c_int::MAX);
     setsockopt(fd, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, &millis)
 }
 
