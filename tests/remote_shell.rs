@@ -9,10 +9,15 @@ mod support;
 
 use remote_cli::{Remote, said};
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
 use support::{PATIENCE, skip, until, watchdog};
-use waitcopy::lab::sshd::Options;
+use waitcopy::lab::sshd::{Options, Sshd};
 use waitcopy::sys;
 
 /// A shell of ours on a terminal of its own, up to its drop.
@@ -105,7 +110,14 @@ impl Screen {
 
     /// Starts the shell there and waits until it answers; the process here.
     fn enter(&self, flags: &[&str]) -> u32 {
-        let (program, pid) = (self.remote.verb("shell", flags), self.remote.here("pid"));
+        let pid = self.start_program(&self.remote.verb("shell", flags));
+        self.there("arrived");
+        pid
+    }
+
+    /// Starts a program on the screen; the process.
+    fn start_program(&self, program: &Command) -> u32 {
+        let pid = self.remote.here("pid");
         let words: Vec<_> =
             std::iter::once(program.get_program()).chain(program.get_args()).collect();
         let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
@@ -115,10 +127,17 @@ impl Screen {
         // In two pieces, so that what is typed is not what is waited for.
         self.line(&format!("sh {}; echo 'end''ed='$?", script.display()));
         until("it is started", || fs::read_to_string(&pid).is_ok_and(|pid| pid.ends_with('\n')));
-        self.there("arrived");
         let number = fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
         fs::remove_file(&pid).unwrap();
         number
+    }
+
+    /// The terminal's modes, as they are while something runs on it.
+    fn modes_now(&self) -> String {
+        let terminal = self.do_tmux(&["display-message", "-p", "#{pane_tty}"]);
+        let output = Command::new("stty").args(["-a", "-F", terminal.trim()]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// Has the shell there say something.
@@ -175,6 +194,70 @@ fn a_terminal_there_on_the_terminal_here() {
         screen.line("exit 7");
         screen.shows("ended=7");
         assert_eq!(screen.modes("after"), before);
+    });
+}
+
+/// Passes a connection on to a server, and nothing more of what comes from it once somebody is logged in there; then tells of what is
+/// still sent to it.
+fn pass_up_to_the_login(listener: &TcpListener, sshd: &Sshd, asked: &mpsc::Sender<()>) {
+    let (near, _) = listener.accept().unwrap();
+    let far = TcpStream::connect(sshd.addr()).unwrap();
+    let stopped = AtomicBool::new(false);
+    let (near, far, stopped) = (&near, &far, &stopped);
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let (mut from, mut into) = (far, near);
+            let mut piece = [0; 64 << 10];
+            while let Ok(n @ 1..) = from.read(&mut piece) {
+                // It writes so before it says so.
+                let last = sshd.log().contains("Accepted publickey");
+                stopped.store(last, Ordering::SeqCst);
+                into.write_all(&piece[..n]).unwrap();
+                if last {
+                    return;
+                }
+            }
+        });
+        let (mut from, mut into) = (near, far);
+        let mut piece = [0; 64 << 10];
+        while let Ok(n @ 1..) = from.read(&mut piece) {
+            if stopped.load(Ordering::SeqCst) {
+                let _ = asked.send(());
+            }
+            into.write_all(&piece[..n]).unwrap();
+        }
+    });
+}
+
+#[test]
+fn until_the_one_there_has_begun_the_terminal_is_ours() {
+    on_a_screen(|screen| {
+        let before = screen.modes("before");
+        let sshd = &screen.remote.sshd;
+        let way = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = way.local_addr().unwrap();
+        let known =
+            sshd.known_hosts().replace(&sshd.addr().port().to_string(), &at.port().to_string());
+        fs::write(&screen.remote.known, known).unwrap();
+        let mut program = screen.remote.bare("shell");
+        program.arg("--identity").arg(&screen.remote.key).arg(format!("{}@{at}", sshd.user()));
+        let (asked, asks) = mpsc::channel();
+        thread::scope(|scope| {
+            scope.spawn(|| pass_up_to_the_login(&way, sshd, &asked));
+            let pid = screen.start_program(&program);
+            // It is logged in, and asks for a channel, which nobody grants.
+            asks.recv().unwrap();
+            let modes = screen.modes_now();
+            let ours = ["isig", "icanon", "echo"].iter();
+            let ours = ours.filter(|&&mode| modes.split_whitespace().any(|word| word == mode));
+            if ours.count() < 3 {
+                sys::kill(pid, sys::SIGKILL).unwrap();
+                panic!("{modes}");
+            }
+            screen.keys("\u{3}");
+            screen.shows("ended=130");
+            assert_eq!(screen.modes("after"), before);
+        });
     });
 }
 

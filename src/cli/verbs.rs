@@ -109,7 +109,7 @@ pub(super) static VERBS: [Command; 14] = [
         ],
         "The words of CMD are joined by blanks and read by the user's shell there, as ssh(1) does it.\n\
          Its exit status is ours; 128 and the signal's number when a signal ended it; 255 is the connection's failure,\n\
-         or that the server told neither.",
+         or that the server told neither. --pty: all keys are the command's; there is no ~. as in remote shell.",
     ),
     verb(
         "remote shell",

@@ -46,6 +46,7 @@ pub struct Exec<'a> {
     terminal: Option<(String, (u16, u16))>,
     modes: Vec<u8>,
     window: Option<Window>,
+    granted: Option<Box<dyn FnOnce() + 'a>>,
     total: Option<Duration>,
     idle: Option<Duration>,
 }
@@ -59,6 +60,7 @@ impl<'a> Exec<'a> {
             terminal: None,
             modes: Vec::new(),
             window: None,
+            granted: None,
             total: None,
             idle: None,
         }
@@ -85,6 +87,12 @@ impl<'a> Exec<'a> {
     /// Tells it of each new size of a terminal here.
     pub fn window(mut self, window: &Window) -> Self {
         self.window = Some(window.clone());
+        self
+    }
+
+    /// Calls this once the server has begun it, before anything is read here or written.
+    pub fn on_start(mut self, told: impl FnOnce() + 'a) -> Self {
+        self.granted = Some(Box::new(told));
         self
     }
 
@@ -123,14 +131,15 @@ impl<'a> Exec<'a> {
     /// # Errors
     /// The server refuses; a deadline; a connection that is gone; a stream here that fails.
     pub async fn run(
-        self,
+        mut self,
         input: &mut impl Input,
         stdout: &mut impl Sink,
         stderr: &mut impl Sink,
     ) -> Result<Ended, Error> {
         let transport = &self.session.transport;
         let total = self.total.unwrap_or(Duration::MAX);
-        let running = self.pumped(input, stdout, stderr);
+        let granted = self.granted.take();
+        let running = self.pumped(granted, input, stdout, stderr);
         let running = transport.attended_for(self.idle, Step::Command, "the command", running);
         let ended = transport.reactor().within(Deadline::after(total), running).await;
         ended.unwrap_or_else(|_| Err(Error::timed_out(Step::Command, "the command", total)))
@@ -138,11 +147,15 @@ impl<'a> Exec<'a> {
 
     async fn pumped(
         &self,
+        granted: Option<Box<dyn FnOnce() + 'a>>,
         input: &mut impl Input,
         stdout: &mut impl Sink,
         stderr: &mut impl Sink,
     ) -> Result<Ended, Error> {
         let (channel, refused) = self.started().await?;
+        if let Some(granted) = granted {
+            granted();
+        }
         let exit = {
             let mut give = pin!(give(&channel, input));
             let mut taken = pin!(taken(&channel, stdout, stderr));

@@ -52,27 +52,26 @@ impl Plan {
     }
 
     pub(super) async fn run(&self, ssh: &Session) -> Result<Done, Trouble> {
+        let reactor = ssh.reactor();
+        // A terminal there is ours here, if we have one and its keys are to go there.
+        let ours = self.pty && self.input && !self.json && terminal::like_ours().is_some();
+        // First the ear for changes of size, then the size.
+        let raw = if ours { Some(Raw::prepare(reactor)?) } else { None };
+        let like = raw.as_ref().and_then(|raw| Some((raw, terminal::like_ours()?)));
         let mut exec = ssh.exec(self.command.as_slice());
         for (name, value) in &self.environment {
             exec = exec.env(name, value.as_bytes());
         }
-        let reactor = ssh.reactor();
-        // A terminal there is ours here, if we have one and its keys are to go there.
-        let mut raw = None;
-        if self.pty {
-            let like = terminal::like_ours().filter(|_| self.input && !self.json);
-            exec = match like {
-                Some(like) => {
-                    let (columns, rows) = like.window.size();
-                    raw = Some((Raw::new(reactor)?, like.window.clone()));
-                    exec.pty(like.term, columns, rows).modes(like.modes).window(&like.window)
-                }
-                None => {
-                    let (columns, rows) = sys::window_size(io::stdin()).unwrap_or((80, 24));
-                    let term = std::env::var("TERM").unwrap_or_else(|_| "dumb".into());
-                    exec.pty(term, columns, rows)
-                }
-            };
+        let mut window = None;
+        if let Some((raw, like)) = like {
+            let (columns, rows) = like.window.size();
+            window = Some((raw, like.window.clone()));
+            exec = exec.pty(like.term, columns, rows).modes(like.modes).window(&like.window);
+            exec = exec.on_start(|| raw.begin());
+        } else if self.pty {
+            let (columns, rows) = sys::window_size(io::stdin()).unwrap_or((80, 24));
+            let term = std::env::var("TERM").unwrap_or_else(|_| "dumb".into());
+            exec = exec.pty(term, columns, rows);
         }
         let mut input = if self.input {
             Stdin::Ours(Descriptor::new(reactor, io::stdin()).map_err(Exit::from)?)
@@ -86,7 +85,7 @@ impl Plan {
             let mut out = Descriptor::new(reactor, io::stdout()).map_err(Exit::from)?;
             let mut err = Descriptor::new(reactor, io::stderr()).map_err(Exit::from)?;
             let running = exec.run(&mut input, &mut out, &mut err);
-            followed(running, raw.as_ref()).await?
+            followed(running, window.as_ref()).await?
         };
         // Before anything is said.
         drop(raw);
@@ -95,11 +94,14 @@ impl Plan {
 }
 
 /// What runs, with the terminal's size followed meanwhile.
-async fn followed<T>(running: impl Future<Output = T>, raw: Option<&(Raw, Window)>) -> T {
-    let Some((raw, window)) = raw else { return running.await };
+async fn followed(
+    running: impl Future<Output = Result<Ended, remote::Error>>,
+    raw: Option<&(&Raw, Window)>,
+) -> Result<Ended, Trouble> {
+    let Some((raw, window)) = raw else { return Ok(running.await?) };
     match first(running, raw.follow(window)).await {
-        First::Left(done) => done,
-        First::Right(()) => unreachable!("sizes are followed for ever"),
+        First::Left(done) => Ok(done?),
+        First::Right(failure) => Err(failure.into()),
     }
 }
 

@@ -35,16 +35,18 @@ impl Plan {
     }
 
     pub(super) async fn run(&self, ssh: &Session) -> Result<Done, Trouble> {
+        let reactor = ssh.reactor();
+        // First the ear for changes of size, then the size.
+        let raw = Raw::prepare(reactor)?;
         let Some(like) = terminal::like_ours() else {
             return Err(Exit::usage("remote shell: standard input is no terminal any more").into());
         };
         let (columns, rows) = like.window.size();
         let mut shell = ssh.shell().pty(like.term, columns, rows);
-        shell = shell.modes(like.modes).window(&like.window);
+        shell = shell.modes(like.modes).window(&like.window).on_start(|| raw.begin());
         for (name, value) in &self.environment {
             shell = shell.env(name, value.as_bytes());
         }
-        let reactor = ssh.reactor();
         let ending = Ending::default();
         let mut input = Typed {
             keys: Descriptor::new(reactor, io::stdin()).map_err(Exit::from)?,
@@ -54,14 +56,13 @@ impl Plan {
         };
         let mut out = Descriptor::new(reactor, io::stdout()).map_err(Exit::from)?;
         let mut err = Descriptor::new(reactor, io::stderr()).map_err(Exit::from)?;
-        let raw = Raw::new(reactor)?;
         let running = first(shell.run(&mut input, &mut out, &mut err), raw.follow(&like.window));
         let ended = first(running, ending.comes()).await;
         // Before anything is said.
         drop(raw);
         match ended {
             First::Left(First::Left(ended)) => Ok(told(&ended?, &[], &[])),
-            First::Left(First::Right(())) => unreachable!("sizes are followed for ever"),
+            First::Left(First::Right(failure)) => Err(failure.into()),
             First::Right(()) => {
                 // The line that was being typed stays as it is.
                 let _ = io::stderr().write_all(b"\n");

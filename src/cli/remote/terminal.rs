@@ -1,15 +1,17 @@
 //! Our terminal while a remote one is shown on it: raw, and whatever happens put back as it was.
 //!
-//! Whatever happens is: the end, a failure, a panic (the guard's drop); a signal that asks us to end, which breaks off what is under way
+//! It is raw from the moment on at which the one there has begun: until then ^C is ours, and what is said is shown as ever. Whatever
+//! happens is: the end, a failure, a panic (the guard's drop); a signal that asks us to end, which breaks off what is under way
 //! and so comes to the drop as well; a second one, or one that kills, which does it in its handler; and a stop, which lends the terminal to
 //! the shell here until we go on. SIGKILL and SIGSTOP ask nobody.
 
 use super::interrupt;
 use crate::cli::Exit;
-use crate::failure::During;
+use crate::failure::{During, Failure};
 use crate::reactor::{Handle, Interest, Source};
 use crate::remote::Window;
 use crate::sys::{self, Signal, Termios};
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
@@ -33,9 +35,11 @@ const ENDING: [Signal; 4] = [sys::SIGQUIT, sys::SIGALRM, sys::SIGUSR1, sys::SIGU
 /// Kill: nothing can be broken off any more.
 const KILLING: [Signal; 5] = [sys::SIGSEGV, sys::SIGBUS, sys::SIGILL, sys::SIGFPE, sys::SIGABRT];
 
-/// The terminal is raw as long as this lives.
+/// A terminal that may be made raw, and is put back when this goes.
 pub(super) struct Raw {
+    modes: &'static Modes,
     resized: Source<Resized>,
+    failed: Cell<Option<Failure>>,
 }
 
 /// The event counter that the handlers write to.
@@ -72,8 +76,8 @@ fn size() -> (u16, u16) {
 }
 
 impl Raw {
-    /// Makes standard input raw.
-    pub(super) fn new(reactor: &Handle) -> Result<Self, Exit> {
+    /// From here on each change of standard input's size is heard, and no signal leaves it raw. It is not raw yet.
+    pub(super) fn prepare(reactor: &Handle) -> Result<Self, Exit> {
         let before = sys::tcgetattr(io::stdin()).during("tcgetattr", "standard input")?;
         let made = Modes {
             terminal: sys::fcntl_dupfd(0).during("fcntl", "standard input")?,
@@ -94,18 +98,28 @@ impl Raw {
             }
         }
         let resized = Source::new(reactor, Resized(&modes.resized)).map_err(Exit::from)?;
-        RAW.store(true, Ordering::SeqCst);
-        let raw = Self { resized };
-        sys::tcsetattr_now(&modes.terminal, &modes.raw).during("tcsetattr", "standard input")?;
-        Ok(raw)
+        Ok(Self { modes, resized, failed: Cell::new(None) })
     }
 
-    /// Passes each change of size on, for ever.
-    pub(super) async fn follow(&self, window: &Window) {
+    /// Makes it raw; [`follow`](Self::follow) tells of a failure.
+    pub(super) fn begin(&self) {
+        RAW.store(true, Ordering::SeqCst);
+        let Err(error) = sys::tcsetattr_now(&self.modes.terminal, &self.modes.raw) else { return };
+        RAW.store(false, Ordering::SeqCst);
+        self.failed.set(Some(Failure::new("tcsetattr", "standard input", error)));
+        // Rung, for want of another bell.
+        on_resize(sys::SIGWINCH);
+    }
+
+    /// Passes each change of size on; ends only when the terminal could not be made raw.
+    pub(super) async fn follow(&self, window: &Window) -> Exit {
         loop {
             self.resized.ready(Interest::Read).await;
             // EAGAIN: heard already.
             let _ = sys::eventfd_read(self.resized.get_ref());
+            if let Some(failure) = self.failed.take() {
+                return failure.into();
+            }
             let (columns, rows) = size();
             window.resize(columns, rows);
         }
