@@ -347,6 +347,41 @@ fn it_stops_and_goes_on() {
 }
 
 #[test]
+fn in_the_background_it_leaves_the_terminal_to_whose_it_is() {
+    on_a_screen(|screen| {
+        let before = screen.modes("before");
+        // Stopped, and then told to end, as the shells' kill does it.
+        for how in [sys::SIGTERM, sys::SIGABRT] {
+            let pid = screen.enter(&[]);
+            screen.keys("\r~\u{1a}");
+            until("it is stopped", || support::state(pid) == 'T');
+            screen.line("stty -ixon");
+            let theirs = screen.modes("theirs");
+            assert_ne!(theirs, before);
+            sys::kill(pid, how).unwrap();
+            sys::kill(pid, sys::SIGCONT).unwrap();
+            until("it is gone", || ssh::gone(pid));
+            assert_eq!(screen.modes("after"), theirs);
+            screen.line("stty ixon");
+            assert_eq!(screen.modes("again"), before);
+            screen.clear();
+        }
+        // Going on in the background it does not take it, and in the foreground again it does.
+        let pid = screen.enter(&[]);
+        screen.keys("\r~\u{1a}");
+        until("it is stopped", || support::state(pid) == 'T');
+        screen.line("bg");
+        assert_eq!(screen.modes("behind"), before);
+        screen.line("fg");
+        screen.there("in-front");
+        assert!(screen.modes_now().contains("-icanon"), "{}", screen.modes_now());
+        screen.line("exit 3");
+        until("it is gone", || ssh::gone(pid));
+        assert_eq!(screen.modes("after"), before);
+    });
+}
+
+#[test]
 fn a_command_with_a_terminal_has_ours() {
     on_a_screen(|screen| {
         let before = screen.modes("before");

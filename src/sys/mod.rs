@@ -96,9 +96,9 @@ pub use sockopt::{
 };
 #[cfg(feature = "remote")]
 pub use sockopt::{set_keepalive, set_user_timeout};
-#[cfg(feature = "remote")]
-pub use termios::tcsetattr_now;
 pub use termios::{Termios, tcgetattr, tcsetattr, window_size};
+#[cfg(feature = "remote")]
+pub use termios::{in_foreground, tcsetattr_now};
 pub use timerfd::{timerfd_create, timerfd_settime};
 pub use uring::{Completion, Rest, Sent, Taken, Uring, Wait};
 pub use usage::{Usage, Who, getrusage, wait4};

@@ -162,3 +162,16 @@ pub fn window_size(terminal: impl AsFd) -> io::Result<(u16, u16)> {
     check(unsafe { libc::ioctl(terminal.as_fd().as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) })?;
     Ok((size.ws_col, size.ws_row))
 }
+
+/// Whether we are the job that the terminal belongs to (tcgetpgrp(3), getpgrp(2)); so is everybody on one that controls no jobs.
+/// Async-signal-safe.
+#[cfg(feature = "remote")]
+#[must_use]
+pub fn in_foreground(terminal: impl AsFd) -> bool {
+    // SAFETY: the call touches no memory of ours.
+    let job = unsafe { libc::tcgetpgrp(terminal.as_fd().as_raw_fd()) };
+    // SAFETY: the call takes nothing, touches no memory of ours and cannot fail.
+    let ours = unsafe { libc::getpgrp() };
+    // ENOTTY: it is not our controlling terminal.
+    job == -1 || job == ours
+}

@@ -29,7 +29,11 @@ enum Stdin {
 impl Input for Stdin {
     async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Ours(stdin) => stdin.read(buffer).await,
+            Self::Ours(stdin) => {
+                let read = stdin.read(buffer).await;
+                terminal::take_back();
+                read
+            }
             Self::None => Ok(0),
         }
     }

@@ -113,6 +113,7 @@ impl Input for Typed<'_> {
     async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.typed.is_empty() {
             let n = self.keys.read(buffer).await?;
+            terminal::take_back();
             if n == 0 {
                 return Ok(0);
             }

@@ -4,6 +4,9 @@
 //! happens is: the end, a failure, a panic (the guard's drop); a signal that asks us to end, which breaks off what is under way
 //! and so comes to the drop as well; a second one, or one that kills, which does it in its handler; and a stop, which lends the terminal to
 //! the shell here until we go on. SIGKILL and SIGSTOP ask nobody.
+//!
+//! While another job has the terminal it is not touched: its modes are that job's, and who sets them from the background is stopped
+//! (SIGTTOU), so that what ends us there would never come to its end.
 
 use super::interrupt;
 use crate::cli::Exit;
@@ -29,6 +32,8 @@ struct Modes {
 static MODES: OnceLock<Modes> = OnceLock::new();
 /// It is raw now, or should be as soon as we go on.
 static RAW: AtomicBool = AtomicBool::new(false);
+/// Another job may have had it since we put it back: it is to be made raw again.
+static LENT: AtomicBool = AtomicBool::new(false);
 
 /// Ask to end: what is under way is broken off, as by the three that every verb has.
 const ENDING: [Signal; 4] = [sys::SIGQUIT, sys::SIGALRM, sys::SIGUSR1, sys::SIGUSR2];
@@ -37,7 +42,6 @@ const KILLING: [Signal; 5] = [sys::SIGSEGV, sys::SIGBUS, sys::SIGILL, sys::SIGFP
 
 /// A terminal that may be made raw, and is put back when this goes.
 pub(super) struct Raw {
-    modes: &'static Modes,
     resized: Source<Resized>,
     failed: Cell<Option<Failure>>,
 }
@@ -98,17 +102,19 @@ impl Raw {
             }
         }
         let resized = Source::new(reactor, Resized(&modes.resized)).map_err(Exit::from)?;
-        Ok(Self { modes, resized, failed: Cell::new(None) })
+        Ok(Self { resized, failed: Cell::new(None) })
     }
 
-    /// Makes it raw; [`follow`](Self::follow) tells of a failure.
+    /// Makes it raw, at once or as soon as it is ours; [`follow`](Self::follow) tells of a failure.
     pub(super) fn begin(&self) {
+        LENT.store(true, Ordering::SeqCst);
         RAW.store(true, Ordering::SeqCst);
-        let Err(error) = sys::tcsetattr_now(&self.modes.terminal, &self.modes.raw) else { return };
-        RAW.store(false, Ordering::SeqCst);
-        self.failed.set(Some(Failure::new("tcsetattr", "standard input", error)));
-        // Rung, for want of another bell.
-        on_resize(sys::SIGWINCH);
+        if let Err(error) = taken_back() {
+            RAW.store(false, Ordering::SeqCst);
+            self.failed.set(Some(Failure::new("tcsetattr", "standard input", error)));
+            // Rung, for want of another bell.
+            on_resize(sys::SIGWINCH);
+        }
     }
 
     /// Passes each change of size on; ends only when the terminal could not be made raw.
@@ -133,11 +139,34 @@ impl Drop for Raw {
     }
 }
 
-/// Puts the terminal back, if it is raw. Async-signal-safe, as tcsetattr(3) is.
+/// The terminal, if it is to be raw and we are whom it belongs to now. `lent`: whether it was put back, or may have been.
+fn ours(lent: bool) -> Option<&'static Modes> {
+    let so = RAW.load(Ordering::SeqCst) && LENT.load(Ordering::SeqCst) == lent;
+    MODES.get().filter(|modes| so && sys::in_foreground(&modes.terminal))
+}
+
+/// Puts the terminal back, if it is raw and ours. Async-signal-safe, as tcsetattr(3) is.
 pub(super) fn restore() {
-    if let Some(modes) = MODES.get().filter(|_| RAW.load(Ordering::SeqCst)) {
+    if let Some(modes) = ours(false) {
         // EIO: the terminal is gone, and its modes with it.
         let _ = sys::tcsetattr_now(&modes.terminal, &modes.before);
+    }
+}
+
+/// Makes the terminal raw again, if it was lent and is ours again: to be asked when a key has come, too, since a shell need not tell who
+/// runs already that he is in the foreground. Async-signal-safe.
+pub(super) fn take_back() {
+    // EIO: the terminal is gone, and the next read says so.
+    let _ = taken_back();
+}
+
+fn taken_back() -> io::Result<()> {
+    match ours(true) {
+        Some(modes) => {
+            LENT.store(false, Ordering::SeqCst);
+            sys::tcsetattr_now(&modes.terminal, &modes.raw)
+        }
+        None => Ok(()),
     }
 }
 
@@ -156,14 +185,15 @@ fn on_killing(signal: Signal) {
 
 fn on_stop(_: Signal) {
     restore();
+    LENT.store(true, Ordering::SeqCst);
     let _ = sys::raise(sys::SIGSTOP);
     // We go on: SIGCONT has a handler of its own.
 }
 
 fn on_continue(signal: Signal) {
-    if let Some(modes) = MODES.get().filter(|_| RAW.load(Ordering::SeqCst)) {
-        let _ = sys::tcsetattr_now(&modes.terminal, &modes.raw);
-    }
+    // Also after a SIGSTOP, which nobody hears of before.
+    LENT.store(true, Ordering::SeqCst);
+    take_back();
     on_resize(signal);
 }
 
