@@ -362,20 +362,6 @@ fn a_descriptor_that_becomes_readable_ends_the_wait() {
     });
 }
 
-/// A ring that goes takes its operations along, and with them the kernel's hold on the sockets.
-#[test]
-fn a_ring_that_is_dropped_lets_go_of_its_sockets() {
-    test(|| {
-        let Some(mut rig) = Rig::new(8, 16, 8, 1024) else { return };
-        let (near, far) = connected();
-        rig.ring.receive(&far, 1);
-        rig.hand_over();
-        drop(far);
-        drop(rig);
-        assert_eq!(sys::recv(&near, &mut [0; 1]).unwrap(), 0);
-    });
-}
-
 #[test]
 #[should_panic(expected = "a buffer of another ring")]
 fn a_buffer_of_another_ring_is_refused() {

@@ -111,6 +111,25 @@ impl Uring {
         }
     }
 
+    /// Takes what has come and was never collected, when nobody will: a client that the kernel has accepted has a descriptor, which
+    /// would stay open for the rest of this process.
+    pub(super) fn reap(&mut self) {
+        loop {
+            let (mut sent, mut completions) = (Vec::new(), VecDeque::new());
+            // A call does some twenty of what is to be done, and brings what was aside as far as there is room.
+            let looked = self.look();
+            self.collect(&mut sent, &mut completions);
+            let came = !completions.is_empty() || !sent.is_empty();
+            let again = match looked {
+                Ok(()) => came || self.aside(),
+                Err(error) => error.kind() == io::ErrorKind::Interrupted,
+            };
+            if !again {
+                return;
+            }
+        }
+    }
+
     /// What a completion is.
     fn sort(&mut self, cqe: Cqe, sent: &mut Vec<Sent>, completions: &mut VecDeque<Completion>) {
         let more = cqe.flags & abi::CQE_MORE != 0;
