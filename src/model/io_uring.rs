@@ -78,3 +78,55 @@ fn admit<O: Observer>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Clients, Completion, Front, Mode, Ring, Settings, admit};
+    use crate::net::{Bind, Endpoint};
+    use crate::phase::{Count, Counting, Tally};
+    use std::io;
+    use std::net::TcpStream;
+    use std::time::{Duration, Instant};
+
+    /// A multishot accept ends with its first error. Whose that was is counted, and the next client is asked for: at once after one
+    /// client's, after a rest where descriptors or memory are short. Most of them nobody can have the kernel say, so they are handed in.
+    #[test]
+    fn after_an_accept_that_failed_the_next_client_is_accepted() {
+        if let Err(failure) = Ring::available() {
+            eprintln!("SKIPPED: {failure}");
+            assert!(std::env::var_os("NO_SKIP").is_none(), "NO_SKIP=1, but skipped: {failure}");
+            return;
+        }
+        let one_client =
+            [("ECONNABORTED", 103), ("EPROTO", 71), ("EPERM", 1), ("ENETUNREACH", 101)];
+        one_client.into_iter().for_each(|error| goes_on_after(error, Count::AcceptRetried));
+        let shortage = [("EMFILE", 24), ("ENFILE", 23), ("ENOBUFS", 105), ("ENOMEM", 12)];
+        shortage.into_iter().for_each(|error| goes_on_after(error, Count::AcceptRested));
+    }
+
+    fn goes_on_after((name, errno): (&str, i32), count: Count) {
+        let endpoint = Endpoint::Tcp("127.0.0.1:0".parse().unwrap());
+        let mut front = Front::bind(endpoint, &Bind::default()).unwrap();
+        let settings = Settings::default();
+        let mut clients = Clients::new(&settings, Mode::Completion);
+        let mut ring = Ring::new(&settings, &front).unwrap();
+        let mut observer = Counting(Tally::new(false).unwrap());
+        let failed = (Err(io::Error::from_raw_os_error(errno)), false);
+        admit(&mut ring, &mut clients, &mut front, failed, &mut observer).unwrap();
+        assert_eq!(observer.0.get(count), 1, "{name}");
+        let _client = TcpStream::connect(front.endpoint().address().ip().unwrap()).unwrap();
+        let start = Instant::now();
+        loop {
+            assert!(start.elapsed() < Duration::from_secs(10), "nobody is accepted after {name}");
+            if front.wakes() {
+                ring.listen(&front);
+            }
+            ring.enter(&mut clients, Some(Duration::from_millis(10)), &mut observer).unwrap();
+            if let Some(completion) = ring.completion() {
+                let accepted =
+                    matches!(completion, Completion::Accepted { client: Ok(_), more: true });
+                break assert!(accepted, "after {name}");
+            }
+        }
+    }
+}

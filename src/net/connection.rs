@@ -107,6 +107,13 @@ impl Connection {
         }
     }
 
+    /// For a ring that stops: what is kept ends the connection.
+    pub(super) fn close_behind(&mut self) {
+        if let Some(kept) = &mut self.output {
+            kept.close = true;
+        }
+    }
+
     // The way of a request becomes part of each model's loop (`inline`): what it costs in this process are a few loads and
     // comparisons, and handing them over would cost more. What is rare is left outside (`cold`), where it takes no register.
 

@@ -329,14 +329,18 @@ impl Ring {
         let flight = self.flights.of(id);
         let Some(connection) = clients.get_mut(id) else { return };
         if flight.sending == Sending::Nothing && !matches!(flight.over, Some(Over::Now(_))) {
-            if connection.stalled() && !landing {
-                // Answered while another send was in flight.
-                let rest: Rest = connection.fly();
-                self.raw.send_bytes(&*connection, token, rest, self.piece);
-                flight.sending = Sending::AtOnce;
-                self.sends += 1;
-            } else if let (Some(Over::Sent(end)), false) = (flight.over, connection.stalled()) {
-                flight.over = Some(Over::Now(end));
+            match (flight.over, connection.stalled()) {
+                (_, true) if !landing => {
+                    // Answered while another send was in flight.
+                    let rest: Rest = connection.fly();
+                    self.raw.send_bytes(&*connection, token, rest, self.piece);
+                    flight.sending = Sending::AtOnce;
+                    self.sends += 1;
+                }
+                // The drain sends it, and must not answer what has come behind the service's last word.
+                (Some(Over::Sent(End::Served)), true) => connection.close_behind(),
+                (Some(Over::Sent(end)), false) => flight.over = Some(Over::Now(end)),
+                _ => {}
             }
         }
         self.behind |=
