@@ -1,62 +1,20 @@
 //! The kernel's own word: recorded traces, real servers with tracefs, and nothing left behind.
 
 mod support;
+#[path = "support/tracefs.rs"]
+mod tracefs;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use support::{
-    PATIENCE, WAITCOPY, assert_refused, exchange, scratch, serve, skip, until, watchdog,
-};
-use waitcopy::json::Value;
+use support::{PATIENCE, WAITCOPY, assert_refused, exchange, serve, skip, until, watchdog};
+use tracefs::{INSTANCES, instances, root, with_tracefs};
 use waitcopy::lab::kernel::{self, Kernel, KernelIo, Malformed, lines};
 use waitcopy::model;
 use waitcopy::phase::{Call, Waits};
 use waitcopy::sys::{self, Clock};
-
-const INSTANCES: &str = "/sys/kernel/tracing/instances";
-const AGAIN: &str = "WAITCOPY_TEST_TRACEFS";
-
-fn root() -> bool {
-    fs::metadata("/proc/self").unwrap().uid() == 0
-}
-
-/// Runs a test where tracefs is mounted: here, or again in a mount namespace of its own. Skips aloud where it cannot be had.
-fn with_tracefs(test: &str, body: impl FnOnce() + Send + 'static) {
-    if !root() {
-        return skip("only root may have the kernel record");
-    }
-    if Path::new(INSTANCES).is_dir() {
-        return watchdog(PATIENCE, body);
-    }
-    if std::env::var_os(AGAIN).is_some() {
-        return skip("tracefs cannot be mounted here");
-    }
-    let script =
-        "mount -t tracefs nodev /sys/kernel/tracing; exec \"$1\" --exact \"$2\" --nocapture";
-    let mut again = Command::new("unshare");
-    again.args(["--mount", "sh", "-c", script, "sh"]).arg(std::env::current_exe().unwrap());
-    let output = again.arg(test).env(AGAIN, "1").output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned()
-        + &String::from_utf8_lossy(&output.stderr);
-    if said.contains("unshare: ") {
-        return skip(&said);
-    }
-    assert!(said.contains("1 passed"), "{said}");
-    said.lines().filter(|line| line.starts_with("SKIPPED")).for_each(|line| eprintln!("{line}"));
-}
-
-/// The instances of a process.
-fn instances(process: u32) -> Vec<PathBuf> {
-    let prefix = format!("waitcopy-{process}-");
-    let entries = fs::read_dir(INSTANCES).unwrap().map(|entry| entry.unwrap().path());
-    entries
-        .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(&prefix))
-        .collect()
-}
 
 fn recorded(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traces").join(name);
@@ -265,171 +223,6 @@ fn the_next_start_removes_what_the_dead_have_left() {
         drop(kernel);
         fs::remove_dir(&foreign).unwrap();
         assert!(gone && kept);
-    });
-}
-
-#[test]
-fn inspect_prints_the_kernels_word_beside_the_recorders() {
-    with_tracefs("inspect_prints_the_kernels_word_beside_the_recorders", || {
-        let words = ["inspect", "all", "--kernel", "--messages", "4", "--json"];
-        let output = Command::new(WAITCOPY).args(words).output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-        let value = Value::parse(&String::from_utf8(output.stdout).unwrap()).unwrap();
-        let Value::List(models) = value else { panic!("no list") };
-        assert_eq!(models.len(), model::CATALOGUE.len());
-        for (value, model) in models.iter().zip(&model::CATALOGUE) {
-            let Some(Value::List(requests)) = value.get("requests") else { panic!("{value}") };
-            assert_eq!(requests.len(), 4, "{}", model.name);
-            for request in requests {
-                let figure = |name: &str| request.count(&format!("receive.{name}")).unwrap();
-                assert_eq!(figure("bytes"), 64);
-                // A ring's call returns how many operations it has taken in.
-                assert_eq!(figure("result") == 64, model.waits != Waits::Completion);
-                assert_eq!(
-                    request.get("readiness") != Some(&Value::Null),
-                    model.waits == Waits::Readiness
-                );
-                assert!(
-                    matches!(request.get("recorder"), Some(Value::Text(said)) if said.starts_with("wait "))
-                );
-            }
-            let mean = |name: &str| value.count(&format!("means_ns.{name}"));
-            assert!(mean("calibrated_copy").unwrap() < mean("recorder_copy").unwrap(), "{value}");
-            if model.waits != Waits::Polling {
-                // Both know of the same 5 ms; how they differ is measured, not asserted.
-                let (own, kernel) = (mean("recorder_wait").unwrap(), mean("kernel_wait").unwrap());
-                assert!(kernel > 2_000_000 && own > kernel / 2, "{}: {own} {kernel}", model.name);
-            }
-        }
-        let words = ["inspect", "threads", "--kernel", "--messages", "2"];
-        let page = Command::new(WAITCOPY).args(words).output().unwrap();
-        let page = String::from_utf8(page.stdout).unwrap();
-        assert_eq!(
-            (
-                page.matches("  kernel    recvmsg ").count(),
-                page.matches("  recorder  wait ").count()
-            ),
-            (2, 2),
-            "{page}"
-        );
-    });
-}
-
-/// What a command prints, when it succeeds.
-fn printed(words: &[&str]) -> String {
-    let output = Command::new(WAITCOPY).args(words).env("LC_ALL", "C.UTF-8").output().unwrap();
-    assert!(output.status.success(), "{words:?}: {output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {
-    let Some(Value::List(list)) = value.get(name) else { panic!("no {name}: {value}") };
-    list
-}
-
-for_each_model! {
-    fn a_figure_has_the_kernels_word_on_its_own_receive(model: &str) {
-        let (name, waits) = (model.to_owned(), model::find(model).unwrap().waits);
-        let test = format!("a_figure_has_the_kernels_word_on_its_own_receive::{}", model.replace('-', "_"));
-        with_tracefs(&test, move || {
-            let text = printed(&["draw", &name, "--kernel", "--delay", "20ms", "--json"]);
-            let run = Value::parse(&text).unwrap();
-            let events = list(run.get("report").unwrap(), "events");
-            let brought = |event: &&Value| event.get("bytes") == Some(&Value::Count(5)) && event.get("phases").is_some();
-            let receives: Vec<_> = events.iter().filter(brought).collect();
-            let [receive] = receives[..] else { panic!("{text}") };
-            let of = |what: &str| receive.count(what).unwrap();
-            let [asleep, runnable, copied] =
-                ["kernel.asleep_ns", "kernel.runnable_ns", "kernel.copied_ns"].map(of);
-            let (wait, copy) = (of("phases.wait_ns"), of("phases.copy_ns"));
-            // The wake-up comes after the kernel's stamp, where that divides the call. A microsecond for rounding.
-            let most = wait + copy + 1_000;
-            let expected = if waits == Waits::Polling { 0..=0 } else { wait / 2..=most };
-            assert!(expected.contains(&asleep), "{asleep} of {wait}: {receive}");
-            assert!(copied <= copy + 1_000, "{copied} of {copy}: {receive}");
-            let figure = list(&run, "figure");
-            for (what, ns) in [("asleep", asleep), ("runnable", runnable), ("copied", copied)] {
-                let shown = figure.iter().find(|time| time.get("what") == Some(&Value::from(what)));
-                assert_eq!(shown.and_then(|time| time.count("ns")), Some(ns), "{what}: {figure:?}");
-            }
-            // What was written draws the same figure as the run itself.
-            let file = scratch(&format!("kernel-{name}.json"));
-            fs::write(&file, &text).unwrap();
-            let drawn = printed(&["draw", "--from", file.to_str().unwrap()]);
-            assert!(drawn.contains("copied in "), "{drawn}");
-            assert_eq!(drawn.contains("asleep "), waits != Waits::Polling, "{drawn}");
-        });
-    }
-}
-
-#[test]
-fn lanes_and_the_figure_of_all_have_the_kernels_word() {
-    with_tracefs("lanes_and_the_figure_of_all_have_the_kernels_word", || {
-        let lanes = printed(&["draw", "epoll", "--kernel", "--delay", "10ms", "--clients", "2"]);
-        assert!(lanes.contains("By the kernel, 4 receives with their waits: asleep "), "{lanes}");
-        let all = printed(&["draw", "all", "--kernel", "--delay", "10ms", "--json"]);
-        let file = scratch("kernel-all.json");
-        fs::write(&file, &all).unwrap();
-        let drawn = printed(&["draw", "--from", file.to_str().unwrap()]);
-        let runs = list(&Value::parse(&all).unwrap(), "runs").len();
-        assert_eq!(drawn.matches("us)").count(), runs, "{drawn}");
-        assert!(drawn.contains("In parentheses"), "{drawn}");
-    });
-}
-
-#[test]
-fn a_comparison_has_the_kernels_word_in_a_third_pass() {
-    with_tracefs("a_comparison_has_the_kernels_word_in_a_third_pass", || {
-        let base = ["compare", "blocking", "epoll", "nonblocking", "--connections", "1"];
-        let short = ["--idle", "none", "--duration", "60ms", "--json"];
-        let measured = || printed(&[&base[..], &short, &["--kernel"]].concat());
-        let heard = |text: &String| {
-            let value = Value::parse(text).unwrap();
-            let requests =
-                |cell: &Value| list(cell, "samples")[0].count("kernel.requests").unwrap();
-            let polls = |cell: &&Value| cell.get("model") == Some(&Value::from("nonblocking"));
-            let (polling, others): (Vec<_>, Vec<_>) = list(&value, "cells").iter().partition(polls);
-            assert!(others.into_iter().all(|cell| requests(cell) > 0), "{value}");
-            polling.into_iter().all(|cell| requests(cell) > 0)
-        };
-        // On a busy machine a server that polls may not get a turn in so short a time.
-        let text = std::iter::repeat_with(measured).take(3).find(heard).expect("it is never heard");
-        let value = Value::parse(&text).unwrap();
-        assert_eq!(value.count("kernel_ns"), Some(100_000_000));
-        for cell in list(&value, "cells") {
-            let [sample] = list(cell, "samples") else { panic!("{cell}") };
-            let told = |what: &str| sample.count(&format!("kernel.{what}")).unwrap();
-            let [requests, asleep, copied] = ["requests", "asleep_ns", "copied_ns"].map(told);
-            // One flow: it cannot sleep for longer than the time was. Each message of 64 bytes is copied once.
-            assert!(asleep <= told("wall_ns"), "{cell}");
-            assert_eq!(told("copied_bytes"), requests * 64);
-            let polls = cell.get("model") == Some(&Value::from("nonblocking"));
-            assert_eq!(asleep == 0, polls, "{cell}");
-            let shown = cell.get("figures").unwrap().get("kernel_copied_ns_per_request").unwrap();
-            let Some(&Value::Number(median)) = shown.get("median") else { panic!("{shown}") };
-            assert!((median - copied as f64 / requests as f64).abs() < 1e-6, "{median}: {cell}");
-        }
-        let file = scratch("kernel-compare.json");
-        fs::write(&file, &text).unwrap();
-        let page = scratch("kernel-compare.html");
-        let from = ["compare", "--from", file.to_str().unwrap(), "--html", page.to_str().unwrap()];
-        let table = printed(&from);
-        assert!(table.lines().next().unwrap().contains("asleep runnable  copied"), "{table}");
-        assert!(table.contains("a third pass of 100 ms"), "{table}");
-        let page = fs::read_to_string(page).unwrap();
-        assert!(
-            page.contains("<th scope=\"col\">asleep/req</th>")
-                && page.contains("<dt>third pass</dt>")
-        );
-        // Nobody asked, nobody is told.
-        let without = printed(&[&base[..], &short].concat());
-        let value = Value::parse(&without).unwrap();
-        assert_eq!(value.get("kernel_ns"), Some(&Value::Null));
-        let [cell, ..] = list(&value, "cells") else { panic!("{value}") };
-        assert_eq!(list(cell, "samples")[0].get("kernel"), Some(&Value::Null));
-        fs::write(&file, &without).unwrap();
-        let table = printed(&["compare", "--from", file.to_str().unwrap()]);
-        assert!(!table.contains("asleep"), "{table}");
     });
 }
 
