@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use support::{PATIENCE, skip, until, watchdog};
-use waitcopy::lab::sshd::{Options, Sshd};
+use waitcopy::lab::sshd::{KeyFile, KeyKind, Options, Sshd};
 use waitcopy::sys;
 
 /// A shell of ours on a terminal of its own, up to its drop.
@@ -302,15 +302,33 @@ fn a_tilde_and_a_dot_leave_whatever_the_other_side_does() {
 fn the_terminal_is_put_back_whichever_signal_ends_it() {
     on_a_screen(|screen| {
         let before = screen.modes("before");
-        let signals = ["HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "ALRM", "ABRT", "SEGV"];
-        for name in signals {
+        let all: Vec<_> = sys::ending_signals().collect();
+        // Of the real-time ones the first and the last.
+        let real_time = all.iter().copied().filter(|&signal| signal >= sys::sigrtmin());
+        let real_time = [real_time.clone().min().unwrap(), real_time.max().unwrap()];
+        let others = all.into_iter().filter(|&signal| signal < sys::sigrtmin());
+        let signals: Vec<_> = others.chain(real_time).chain(sys::KILLING_SIGNALS).collect();
+        // Those of 31 that no handler sees, or that end nothing, are the others.
+        assert_eq!(signals.len(), 31 - 10 + 2);
+        for signal in signals {
             screen.clear();
             let pid = screen.enter(&[]);
-            let number = sys::signal_number(name).unwrap();
-            sys::kill(pid, number).unwrap();
-            screen.shows(&format!("ended={}", 128 + number));
-            assert_eq!(screen.modes("after"), before, "SIG{name}");
+            sys::kill(pid, signal).unwrap();
+            screen.shows(&format!("ended={}", 128 + signal));
+            assert_eq!(screen.modes("after"), before, "signal {signal}");
         }
+        // What is typed for a question is hidden up to the end and no longer.
+        screen.clear();
+        let sealed = KeyFile { passphrase: Some("open sesame"), ..KeyKind::Ed25519.into() };
+        let mut program = screen.remote.bare("exec");
+        program.arg("--identity").arg(screen.remote.sshd.client_key(sealed).unwrap());
+        program.args([&screen.remote.host(), "true"]);
+        let pid = screen.start_program(&program);
+        screen.shows("Enter passphrase");
+        until("it is hidden", || screen.modes_now().contains("-echo "));
+        sys::kill(pid, sys::SIGQUIT).unwrap();
+        screen.shows("ended=131");
+        assert_eq!(screen.modes("after"), before);
         // The second one does not wait for the first.
         screen.clear();
         let pid = screen.enter(&[]);
@@ -329,16 +347,15 @@ fn it_stops_and_goes_on() {
     on_a_screen(|screen| {
         let before = screen.modes("before");
         let pid = screen.enter(&[]);
-        for stop in 0..2 {
-            if stop == 0 {
-                screen.keys("\r~\u{1a}");
-            } else {
-                sys::kill(pid, sys::SIGTSTP).unwrap();
+        for stop in 0..=sys::STOPPING_SIGNALS.len() {
+            match stop {
+                0 => screen.keys("\r~\u{1a}"),
+                stop => sys::kill(pid, sys::STOPPING_SIGNALS[stop - 1]).unwrap(),
             }
             until("it is stopped", || support::state(pid) == 'T');
             assert_eq!(screen.modes("stopped"), before);
             screen.line("fg");
-            screen.there(if stop == 0 { "back-again" } else { "once-more" });
+            screen.there(&format!("back-again-{stop}"));
         }
         screen.line("exit 3");
         until("it is gone", || ssh::gone(pid));

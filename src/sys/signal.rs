@@ -42,6 +42,40 @@ pub const SIGILL: Signal = libc::SIGILL;
 /// Bad arithmetic.
 pub const SIGFPE: Signal = libc::SIGFPE;
 
+/// Kill at once, whatever is under way: what an instruction raises, and abort(3).
+pub const KILLING_SIGNALS: [Signal; 7] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGILL,
+    libc::SIGTRAP,
+    libc::SIGSYS,
+    libc::SIGABRT,
+];
+
+/// Stop a process, and can be caught.
+pub const STOPPING_SIGNALS: [Signal; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+
+/// Those that do something else by themselves than end a process, or that no handler sees; Rust's start has SIGPIPE ignored.
+const NOT_ENDING: [Signal; 7] = [
+    libc::SIGKILL,
+    libc::SIGSTOP,
+    libc::SIGCONT,
+    libc::SIGCHLD,
+    libc::SIGURG,
+    libc::SIGWINCH,
+    libc::SIGPIPE,
+];
+
+/// All other signals that end a process by themselves (signal(7)), real-time ones too.
+pub fn ending_signals() -> impl Iterator<Item = Signal> {
+    // 32 and the next few are the C library's own.
+    let all = (1..32).chain(libc::SIGRTMIN()..=libc::SIGRTMAX());
+    all.filter(|signal| {
+        [&NOT_ENDING[..], &STOPPING_SIGNALS, &KILLING_SIGNALS].iter().all(|a| !a.contains(signal))
+    })
+}
+
 /// The number of a signal that a remote command may end by (RFC 4254 section 6.10), by its name without `SIG`.
 #[must_use]
 pub fn signal_number(name: &str) -> Option<Signal> {

@@ -61,14 +61,15 @@ impl AsFd for Event {
     }
 }
 
-/// From here on SIGINT, SIGTERM and SIGHUP are a reason to break off.
+/// From here on every signal that would end us is a reason to break off: a file is half there, or a password is being typed. Not those
+/// that kill at once ([`sys::KILLING_SIGNALS`]).
 pub(super) struct Interrupt(Source<Event>);
 
 impl Interrupt {
     pub(super) fn new(reactor: &Handle) -> Result<Self, Failure> {
         let made = sys::eventfd().during("eventfd", "")?;
         let event = EVENT.get_or_init(|| made);
-        for signal in [sys::SIGINT, sys::SIGTERM, sys::SIGHUP] {
+        for signal in sys::ending_signals() {
             sys::on_signal(signal, on_signal).during("sigaction", signal)?;
         }
         Source::new(reactor, Event(event)).map(Self)

@@ -64,7 +64,8 @@ impl Person {
     }
 }
 
-/// Puts a terminal back into its modes, whatever happens.
+/// Puts a terminal back into its modes when the question is over, also where a signal that would end us has broken it off. A stop (^Z)
+/// leaves it as it is.
 struct Restore<'a>(&'a File, Termios);
 
 impl Drop for Restore<'_> {

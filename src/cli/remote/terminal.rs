@@ -1,14 +1,13 @@
 //! Our terminal while a remote one is shown on it: raw, and whatever happens put back as it was.
 //!
 //! It is raw from the moment on at which the one there has begun: until then ^C is ours, and what is said is shown as ever. Whatever
-//! happens is: the end, a failure, a panic (the guard's drop); a signal that asks us to end, which breaks off what is under way
+//! happens is: the end, a failure, a panic (the guard's drop); a signal that would end us, which breaks off what is under way
 //! and so comes to the drop as well; a second one, or one that kills, which does it in its handler; and a stop, which lends the terminal to
 //! the shell here until we go on. SIGKILL and SIGSTOP ask nobody.
 //!
 //! While another job has the terminal it is not touched: its modes are that job's, and who sets them from the background is stopped
 //! (SIGTTOU), so that what ends us there would never come to its end.
 
-use super::interrupt;
 use crate::cli::Exit;
 use crate::failure::{During, Failure};
 use crate::reactor::{Handle, Interest, Source};
@@ -34,11 +33,6 @@ static MODES: OnceLock<Modes> = OnceLock::new();
 static RAW: AtomicBool = AtomicBool::new(false);
 /// Another job may have had it since we put it back: it is to be made raw again.
 static LENT: AtomicBool = AtomicBool::new(false);
-
-/// Ask to end: what is under way is broken off, as by the three that every verb has.
-const ENDING: [Signal; 4] = [sys::SIGQUIT, sys::SIGALRM, sys::SIGUSR1, sys::SIGUSR2];
-/// Kill: nothing can be broken off any more.
-const KILLING: [Signal; 5] = [sys::SIGSEGV, sys::SIGBUS, sys::SIGILL, sys::SIGFPE, sys::SIGABRT];
 
 /// A terminal that may be made raw, and is put back when this goes.
 pub(super) struct Raw {
@@ -91,9 +85,8 @@ impl Raw {
         };
         let modes = MODES.get_or_init(|| made);
         for (signals, handler) in [
-            (&ENDING[..], interrupt::on_signal as fn(Signal)),
-            (&KILLING, on_killing),
-            (&[sys::SIGTSTP], on_stop),
+            (&sys::KILLING_SIGNALS[..], on_killing as fn(Signal)),
+            (&sys::STOPPING_SIGNALS, on_stop),
             (&[sys::SIGCONT], on_continue),
             (&[sys::SIGWINCH], on_resize),
         ] {
