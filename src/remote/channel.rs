@@ -1,6 +1,7 @@
 //! A channel of a session, as futures.
 
 use super::error::{Error, Reason, Step};
+use super::scratch::Scratch;
 use super::transport::{Transport, Way};
 use super::wire::put_string;
 use crate::sys::ssh::{self, ExitSignal};
@@ -180,6 +181,15 @@ impl Channel {
         self.transport
             .drive(Way::Receive, step, "read", |_| channel.read(stream.number(), buffer))
             .await
+    }
+
+    /// Takes what has come, as long as it is; nothing at the end of the stream. Who waits for it holds no room.
+    pub(super) async fn read_piece(&self, step: Step, stream: Stream) -> Result<Vec<u8>, Error> {
+        self.drive(Way::Receive, step, "read", |channel| {
+            let mut room = Scratch::lent();
+            channel.read(stream.number(), &mut room).map(|n| room[..n].to_vec())
+        })
+        .await
     }
 
     /// Whether a read would bring something at once: data, an end, or why there will be none. The socket is not asked.

@@ -70,6 +70,7 @@ pub mod known_hosts;
 mod methods;
 pub mod pattern;
 mod route;
+mod scratch;
 pub mod secret;
 mod session;
 pub mod sftp;

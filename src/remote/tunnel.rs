@@ -1,10 +1,11 @@
 //! One channel joined to one stream here: bytes both ways, and the end of each way passed on.
 //!
-//! Each way holds one piece at most, and none while nothing comes. What waits beyond that waits in the kernel, and in the channel's
+//! Each way holds one piece at most, as long as what has come, and none while nothing comes. What waits beyond that waits in the kernel, and in the channel's
 //! window: who does not read holds up who sends, and nobody else.
 
 use super::channel::{Channel, Stream};
 use super::error::{Error, Reason, Step};
+use super::scratch::Scratch;
 use super::stream::{Input, Sink};
 use super::transport::Transport;
 use crate::failure::Failure;
@@ -17,9 +18,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
-
-/// What one read brings at most: a packet's worth.
-const PIECE: usize = 32 * 1024;
 
 /// Where bytes go that can be told that no more will come.
 pub trait Outlet: Sink {
@@ -196,16 +194,10 @@ impl Joint {
     async fn give(&self, input: &mut impl Input) -> Result<(), Error> {
         loop {
             input.arrival().await;
-            let mut piece = vec![0; PIECE];
-            let n = input.read(&mut piece).await.unwrap_or_else(|error| {
-                self.failed(here("read", &error));
-                self.mute.set(true);
-                0
-            });
-            if n == 0 {
+            let piece = self.read(input).await;
+            if piece.is_empty() {
                 return until_closed(self.channel.send_eof(Step::Forward).await);
             }
-            only(&mut piece, n);
             let mut left = &piece[..];
             while !left.is_empty() {
                 if self.leaving.get() {
@@ -222,21 +214,32 @@ impl Joint {
         }
     }
 
+    /// What comes next from here, as long as it is; nothing at the end, which a failure is too.
+    async fn read(&self, input: &mut impl Input) -> Vec<u8> {
+        let mut room = Scratch::lent();
+        match input.read(&mut room).await {
+            Ok(n) => room[..n].to_vec(),
+            Err(error) => {
+                self.failed(here("read", &error));
+                self.mute.set(true);
+                Vec::new()
+            }
+        }
+    }
+
     /// From the server to here, to the end of the stream and then to the channel's own.
     async fn take(&self, arrivals: &impl Arrivals, output: &mut impl Outlet) -> Result<(), Error> {
         while !self.leaving.get() {
             arrivals.arrival(&self.channel).await;
-            let mut piece = vec![0; PIECE];
-            let n = self.channel.read(Step::Forward, Stream::Output, &mut piece).await?;
-            if n == 0 {
+            let piece = self.channel.read_piece(Step::Forward, Stream::Output).await?;
+            if piece.is_empty() {
                 output.end();
                 self.far_ended.set(true);
                 return self.channel.wait_closed().await.map(drop);
             }
-            only(&mut piece, n);
             if !self.deaf.get() {
                 match output.write(&piece).await {
-                    Ok(()) => self.back.set(self.back.get() + n as u64),
+                    Ok(()) => self.back.set(self.back.get() + piece.len() as u64),
                     Err(error) => {
                         self.failed(here("write", &error));
                         self.deaf.set(true);
@@ -248,13 +251,6 @@ impl Joint {
         }
         Ok(())
     }
-}
-
-/// Keeps what has come and gives the rest of the memory back: a thousand short messages that wait to be passed on at once are to cost
-/// what they are long.
-fn only(piece: &mut Vec<u8>, n: usize) {
-    piece.truncate(n);
-    piece.shrink_to_fit();
 }
 
 /// Who has closed the channel reads no more of it: what it still says is to be taken.
