@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use support::{exchange, report, scratch, serve, strace_works, until, who};
-use trace::{Trace, Traced, entry, leave, serve_one, traced};
+use trace::{Trace, Traced, busy, entry, leave, serve_one, traced};
 use waitcopy::model::{CATALOGUE, On, Per, Who, grammar};
 use waitcopy::phase::{Call, Waits};
 
@@ -125,17 +125,7 @@ for_each_model! {
         const CLIENTS: usize = 100;
         const ROUNDS: usize = 20;
         let (server, file) = traced(model, "busy", &[], &[]);
-        let mut clients: Vec<_> = (0..CLIENTS).map(|_| server.connect()).collect();
-        // In the set, every one of them, before it counts.
-        clients.iter_mut().for_each(|client| exchange(client, b"here"));
-        for _ in 0..ROUNDS {
-            clients.iter_mut().for_each(|client| client.write_all(b"busy").unwrap());
-            for client in &mut clients {
-                let mut reply = [0; 4];
-                client.read_exact(&mut reply).unwrap();
-                assert_eq!(&reply, b"BUSY");
-            }
-        }
+        busy(&server, CLIENTS, ROUNDS);
         server.stop().clean();
         let trace = trace::read(&file);
         let sends = |place: &usize| trace.calls[*place].is(Call::Sendto);

@@ -5,12 +5,13 @@ mod support;
 mod trace;
 
 use std::io::{Read, Write};
-use std::process::Command;
+use std::process::{Command, Output};
 use support::{
-    PATIENCE, WAITCOPY, assert_refused, exchange, long, many_descriptors, pattern, serve,
-    strace_works, watchdog,
+    PATIENCE, TESTED_MODELS, WAITCOPY, assert_refused, exchange, long, many_descriptors, pattern,
+    serve, skip, strace_works, watchdog,
 };
-use trace::{leave, traced};
+use trace::{busy, leave, traced};
+use waitcopy::json::Value;
 use waitcopy::phase::Call;
 use waitcopy::sys;
 
@@ -82,16 +83,7 @@ fn a_hundred_clients_share_the_calls() {
         const CLIENTS: usize = 100;
         const ROUNDS: usize = 20;
         let (server, file) = traced("io-uring", "hundred", &[], &[]);
-        let mut clients: Vec<_> = (0..CLIENTS).map(|_| server.connect()).collect();
-        clients.iter_mut().for_each(|client| exchange(client, b"here"));
-        for _ in 0..ROUNDS {
-            clients.iter_mut().for_each(|client| client.write_all(b"busy").unwrap());
-            for client in &mut clients {
-                let mut reply = [0; 4];
-                client.read_exact(&mut reply).unwrap();
-                assert_eq!(&reply, b"BUSY");
-            }
-        }
+        busy(&server, CLIENTS, ROUNDS);
         server.stop().clean();
         let trace = trace::read(&file);
         // The drain of the end polls.
@@ -99,8 +91,10 @@ fn a_hundred_clients_share_the_calls() {
         let of = |call: Call| served.iter().filter(|traced| traced.is(call)).count();
         assert_eq!([Call::Recvfrom, Call::Recvmsg, Call::Sendto, Call::Accept4].map(of), [0; 4]);
         assert_eq!([Call::Getpeername, Call::EpollWait].map(of), [CLIENTS, 0]);
-        // Each client came alone and was answered alone at first.
-        let enters = of(Call::IoUringEnter).saturating_sub(2 * CLIENTS);
+        // Each client came alone and was answered alone at first; a round has all its answers before the next one begins.
+        let enters = of(Call::IoUringEnter);
+        assert!(enters >= CLIENTS + ROUNDS, "{enters} calls cannot have brought all of that");
+        let enters = enters.saturating_sub(2 * CLIENTS);
         let per_request = enters as f64 / (CLIENTS * ROUNDS) as f64;
         assert!(per_request <= 0.2, "{per_request} calls per request");
     });
@@ -185,6 +179,54 @@ fn forty_stopped_readers_keep_no_buffer() {
         exchange(&mut neighbour, b"unharmed");
         let ended = server.stop().clean();
         assert_eq!(ended.count("reset"), 40);
+    });
+}
+
+/// The program in a process to which the kernel refuses rings, and strace nothing; `None`, aloud, where there is no such process.
+fn without_rings(words: &[&str]) -> Option<Output> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/without_rings.py");
+    let output = Command::new("python3").args([script, WAITCOPY]).args(words).output();
+    let output = output.map_err(|error| skip(&format!("python3: {error}"))).ok()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if said.starts_with("no seccomp: ") {
+        skip(&said);
+        return None;
+    }
+    Some(output)
+}
+
+/// `all` is all that this machine can run: it says why this one is not among them, and succeeds.
+#[test]
+fn all_the_others_are_drawn_and_inspected_where_it_is_refused() {
+    test(|| {
+        if !strace_works() {
+            return;
+        }
+        let others: Vec<_> =
+            TESTED_MODELS.into_iter().filter(|model| *model != "io-uring").collect();
+        for (words, runs) in [
+            (["draw", "all", "--delay", "5ms", "--json"], Some("runs")),
+            (["inspect", "all", "--messages", "2", "--json"], None),
+        ] {
+            let Some(output) = without_rings(&words) else { return };
+            let said = String::from_utf8(output.stderr).unwrap();
+            let why = "waitcopy: io-uring left out: io_uring_setup: operation not permitted (EPERM); forbidden by ";
+            assert!(said.starts_with(why) && said.lines().count() == 1, "{words:?}: {said}");
+            assert!(output.status.success(), "{words:?}: {}", output.status);
+            let value = Value::parse(&String::from_utf8(output.stdout).unwrap()).unwrap();
+            let list = runs.map_or(Some(&value), |runs| value.get(runs));
+            let Some(Value::List(runs)) = list else { panic!("{words:?}: {value}") };
+            let models: Vec<_> =
+                runs.iter().map(|run| run.get("model").unwrap().to_string()).collect();
+            assert_eq!(
+                models,
+                others.iter().map(|model| format!("\"{model}\"")).collect::<Vec<_>>(),
+                "{words:?}"
+            );
+        }
+        // Alone it cannot be left out.
+        let alone = without_rings(&["draw", "io-uring"]).unwrap();
+        assert_eq!(alone.status.code(), Some(69));
     });
 }
 

@@ -2,7 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "as in mod.rs")]
 
 use crate::support::{Server, exchange, scratch, who, wrapped};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::{Path, PathBuf};
 use waitcopy::model::{Model, Who, find};
@@ -42,6 +42,20 @@ pub fn one_acceptor(model: &str) -> &'static [&'static str] {
 pub fn leave(mut client: TcpStream) {
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
+}
+
+/// Clients of whom each is served once alone, and then all of them at once, so many times; what is sent is `here`, then `busy`.
+pub fn busy(server: &Server, clients: usize, rounds: usize) {
+    let mut clients: Vec<_> = (0..clients).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(|client| exchange(client, b"here"));
+    for _ in 0..rounds {
+        clients.iter_mut().for_each(|client| client.write_all(b"busy").unwrap());
+        for client in &mut clients {
+            let mut reply = [0; 4];
+            client.read_exact(&mut reply).unwrap();
+            assert_eq!(&reply, b"BUSY");
+        }
+    }
 }
 
 pub fn serve_one(server: &Server) {
