@@ -95,13 +95,14 @@ fn many_share_a_call() {
         if !strace_works() {
             return;
         }
-        for model in MODELS {
-            let file = scratch(&format!("batch-{model}.strace"));
+        let both = [Transport::Udp, Transport::Unixgram];
+        for (model, transport) in MODELS.into_iter().flat_map(|m| both.map(|t| (m, t))) {
+            let file = scratch(&format!("batch-{model}-{}.strace", transport.name()));
             // The first receive begins late: by then all of them are there.
             let delay = "inject=recvmmsg:delay_enter=1000000:when=1";
             let wrapper = ["strace", "-f", "-e", delay, "-o", file.to_str().unwrap()];
             let args = ["--batch", "16"];
-            let server = Start::new(model, Transport::Udp).wrapper(&wrapper).args(&args).start();
+            let server = Start::new(model, transport).wrapper(&wrapper).args(&args).start();
             let peers: Vec<_> = (0..PEERS).map(|_| Peer::of(&server)).collect();
             peers.iter().for_each(|peer| peer.send(b"together"));
             peers.iter().for_each(|peer| assert_eq!(peer.receive(), b"TOGETHER"));

@@ -1,7 +1,10 @@
 //! What the paired measurements share: a server that somebody wrote, and figures of rounds.
 
-// Each bench is a program of its own and uses some of it.
-#![allow(dead_code, unreachable_pub)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each bench is a program of its own and uses some of it"
+)]
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;

@@ -5,8 +5,7 @@
 //! All servers of a cell run on one core, the generator on another; only one is asked at a time, in turn, round after round. Figures are
 //! compared within a round. A CELL is one of `cell::CELLS`, or `memory`, `calls`, `instructions`. Every answer's bytes are compared.
 
-// Its modules are nobody else's.
-#![allow(unreachable_pub)]
+#![expect(unreachable_pub, reason = "its modules are nobody else's")]
 
 #[path = "../common/mod.rs"]
 mod common;
