@@ -158,6 +158,71 @@ fn only_a_proven_partial_of_the_same_source_is_used() {
     });
 }
 
+/// A partial's name can be foreseen: what somebody else has put there, and what another copy writes just now, is left alone.
+#[test]
+fn a_partial_here_is_ours_alone() {
+    with_sshd(Options::default(), |sshd| {
+        let way = Way::new(&sshd, false, "ours");
+        fs::write(&way.from, pattern(8 * MIB as usize, 8)).unwrap();
+        let foreign = |words: &str| {
+            let error = way.copy(None).1.unwrap_err();
+            assert_eq!(error.reason(), Reason::Usage, "{error}");
+            assert!(error.message().contains(words), "{error}");
+            assert!(!way.to.exists());
+        };
+        cut(way.copy(Some(4 * MIB)).1);
+        let partial = way.partials().pop().unwrap();
+        let held = fs::File::open(&partial).unwrap();
+        waitcopy::sys::flock(&held).unwrap();
+        foreign("is written by another copy");
+        drop(held);
+        let linked = partial.with_file_name("linked");
+        fs::hard_link(&partial, &linked).unwrap();
+        foreign("is no partial file of ours");
+        fs::remove_file(&linked).unwrap();
+        if ordinary::root() {
+            std::os::unix::fs::chown(&partial, Some(60_500), None).unwrap();
+            foreign("is no partial file of ours");
+            std::os::unix::fs::chown(&partial, Some(0), None).unwrap();
+        }
+        let (passed, done) = way.copy(None);
+        done.unwrap();
+        assert!(passed < 8 * MIB, "it was gone on with: {passed}");
+        way.same();
+        fs::remove_file(&way.to).unwrap();
+        let fifo = std::process::Command::new("mkfifo").arg(&partial).status().unwrap();
+        assert!(fifo.success());
+        foreign("is no partial file of ours");
+        fs::remove_file(&partial).unwrap();
+        fs::create_dir(&partial).unwrap();
+        foreign("is no partial file of ours");
+        fs::remove_dir(&partial).unwrap();
+        way.copy(None).1.unwrap();
+        way.same();
+    });
+}
+
+/// Names that are the same as far as they fit into a partial's; the server tells nothing else that differs.
+#[test]
+fn each_long_name_has_a_partial_of_its_own() {
+    with_sshd(Options::default(), |sshd| {
+        for put in [true, false] {
+            let tree = Way::new(&sshd, put, "long");
+            fs::create_dir(&tree.from).unwrap();
+            let old =
+                std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+            for n in 0..4 {
+                let path = tree.from.join(format!("{}{n}", "x".repeat(254)));
+                fs::write(&path, pattern(5 * MIB as usize, n)).unwrap();
+                fs::File::open(&path).unwrap().set_modified(old).unwrap();
+            }
+            let done = tree.tree(None).unwrap();
+            assert_eq!((done.files, done.failed), (4, 0), "{done:?}");
+            assert_same(&tree.from, &tree.to);
+        }
+    });
+}
+
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }

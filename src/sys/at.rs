@@ -16,7 +16,7 @@ pub enum Open {
     Read,
     /// A new file with these permissions, less the umask, for writing: `EEXIST` where there is one.
     Create(u32),
-    /// The same for reading too, and one that is there is taken as it is.
+    /// The same for reading too, and one that is there is taken as it is, whatever it is: a FIFO is not waited for.
     Continue(u32),
 }
 
@@ -30,7 +30,9 @@ pub fn openat2(dir: impl AsFd, path: &[u8], open: Open) -> io::Result<OwnedFd> {
         Open::Directory => (libc::O_RDONLY | libc::O_DIRECTORY, 0),
         Open::Read => (libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY, 0),
         Open::Create(mode) => (libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL, mode),
-        Open::Continue(mode) => (libc::O_RDWR | libc::O_CREAT, mode),
+        Open::Continue(mode) => {
+            (libc::O_RDWR | libc::O_CREAT | libc::O_NONBLOCK | libc::O_NOCTTY, mode)
+        }
     };
     // SAFETY: the structure is made of integers, for which all zeros is a value.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };

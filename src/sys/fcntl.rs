@@ -47,6 +47,15 @@ pub fn flock(fd: impl AsFd) -> io::Result<()> {
     check(unsafe { libc::flock(fd.as_fd().as_raw_fd(), libc::LOCK_EX) }).map(drop)
 }
 
+/// The same without waiting (`LOCK_EX | LOCK_NB`).
+///
+/// # Errors
+/// `EWOULDBLOCK`: somebody else holds it; `ENOLCK`.
+pub fn flock_now(fd: impl AsFd) -> io::Result<()> {
+    // SAFETY: the call touches no memory of ours.
+    check(unsafe { libc::flock(fd.as_fd().as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }).map(drop)
+}
+
 /// A descriptor of our own for one that the process was started with (fcntl(2), `F_DUPFD_CLOEXEC`).
 ///
 /// # Errors

@@ -61,13 +61,13 @@ pub use clock::{Clock, clock_getres, clock_gettime, process_cpu_time};
 pub use digest::{hmac_sha1, sha256};
 pub use epoll::{Epoll, EpollEvent, Interest, epoll_create1};
 pub use eventfd::{eventfd, eventfd_read, eventfd_write};
-pub use fcntl::{fcntl_dupfd, fcntl_getfl, flock, nonblocking, set_nonblocking};
+pub use fcntl::{fcntl_dupfd, fcntl_getfl, flock, flock_now, nonblocking, set_nonblocking};
 pub use fork::{Child, Ended, Fork, dup3, fork, probe_pidfd, threads};
 pub use ioctl::{fionread, siocoutq};
 pub use message::{Packet, Received, no_destination, recvfrom, recvmsg, recvmsg_from, sendto};
 pub use mmap::Shared;
 #[cfg(feature = "remote")]
-pub use passwd::{Passwd, getpwuid, getuid};
+pub use passwd::{Passwd, geteuid, getpwuid, getuid};
 pub use poll::{PollFd, poll, ppoll};
 pub use probe::uname_release;
 pub use process::{die_with_parent, end_with_parent, getppid, gettid, kill, run_on};

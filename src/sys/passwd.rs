@@ -1,4 +1,4 @@
-//! getuid(2) and getpwuid(3): who runs this process.
+//! getuid(2), geteuid(2) and getpwuid(3): who runs this process.
 
 use std::ffi::{CStr, OsString};
 use std::io;
@@ -23,6 +23,13 @@ const MOST: usize = 1 << 20;
 pub fn getuid() -> u32 {
     // SAFETY: the call touches no memory of ours and cannot fail.
     unsafe { libc::getuid() }
+}
+
+/// Who it is for the kernel, when it makes a file or opens one (geteuid(2)).
+#[must_use]
+pub fn geteuid() -> u32 {
+    // SAFETY: the call touches no memory of ours and cannot fail.
+    unsafe { libc::geteuid() }
 }
 
 /// The entry of a user, by whatever the machine looks users up with (getpwuid_r(3)); `None` where there is none.

@@ -93,7 +93,7 @@ impl Place {
     /// its own place.
     pub(super) fn resumable(mut self, identity: &Identity) -> Self {
         if self.temporary.is_some() {
-            self.temporary = Some(hidden(&self.path, identity));
+            self.temporary = Some(partial::name(&self.path, identity));
             self.partial = true;
             self.again = true;
         }
@@ -285,26 +285,24 @@ impl Here {
         }
         let bytes = path.as_os_str().as_bytes();
         let temporary = match &partial {
-            Some(identity) => hidden(bytes, identity),
+            Some(identity) => partial::name(bytes, identity),
             None => temporary(bytes)?,
         };
         let temporary = PathBuf::from(std::ffi::OsString::from_vec(temporary));
         let mut options = fs::OpenOptions::new();
         let until_whole = |mode| if partial.is_some() { mode | OWNER } else { mode };
         options.write(true).mode(until_whole(mode));
-        let strange = || fs::symlink_metadata(&temporary).is_ok_and(|there| !there.is_file());
-        match &partial {
-            // Its name can be foreseen: what somebody else has put there is not written to.
-            Some(_) if strange() => return Err(in_the_way(temporary.as_os_str().as_bytes())),
-            Some(_) => options.read(true).create(true),
-            None => options.create_new(true),
-        };
-        let open = || options.open(&temporary);
         let file = match &partial {
-            Some(_) => partial::opened(&temporary, open),
-            None => open(),
+            Some(_) => {
+                options.read(true).create(true);
+                options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY);
+                partial::opened(("open", &temporary), || options.open(&temporary))?
+            }
+            None => {
+                let opened = options.create_new(true).open(&temporary);
+                opened.map_err(|error| failed("open", &temporary, error))?
+            }
         };
-        let file = file.map_err(|error| failed("open", &temporary, error))?;
         let (temporary, partial) = (Some(temporary), partial.is_some());
         let mut here = Self { file, path, temporary, partial, narrow: None };
         if let (None, Some(kept)) = (asked, kept) {

@@ -4,7 +4,7 @@ use crate::failure::Failure;
 use crate::remote::error::{Error, Step};
 use crate::remote::sftp::Attributes;
 use crate::remote::sftp::partial::{self, OWNER, narrowed_here};
-use crate::remote::sftp::place::{hidden, in_the_way, temporary};
+use crate::remote::sftp::place::{in_the_way, temporary};
 use crate::remote::sftp::resume::Identity;
 use crate::sys::{self, Open};
 use std::ffi::OsStr;
@@ -76,7 +76,7 @@ impl New {
         let mode = kept.unwrap_or(mode);
         let until_whole = |mode| if partial.is_some() { mode | OWNER } else { mode };
         let (temporary, open) = match &partial {
-            Some(identity) => (hidden(name, identity), Open::Continue(until_whole(mode))),
+            Some(identity) => (partial::name(name, identity), Open::Continue(until_whole(mode))),
             None => (temporary(name)?, Open::Create(mode)),
         };
         let open = || sys::openat2(dir, &temporary, open);
@@ -84,11 +84,10 @@ impl New {
             Some(_) => {
                 // The directory by its descriptor.
                 let below = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string());
-                partial::opened(&below.join(OsStr::from_bytes(&temporary)), open)
+                partial::opened(("openat2", &below.join(OsStr::from_bytes(&temporary))), open)?
             }
-            None => open(),
+            None => open().map_err(failed("openat2", &temporary))?.into(),
         };
-        let file = fs::File::from(file.map_err(failed("openat2", &temporary))?);
         let (dir, temporary, partial) = (Arc::clone(dir), Some(temporary), partial.is_some());
         let mut new = Self { dir, file, name: name.to_vec(), temporary, partial, narrow: None };
         if let Some(kept) = kept {
