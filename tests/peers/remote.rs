@@ -21,7 +21,7 @@ use std::time::Instant;
 use waitcopy::lab::sshd::{KeyKind, Options, Sshd};
 use waitcopy::remote::config::IdentityAgent;
 use waitcopy::remote::sftp::Tree;
-use waitcopy::remote::{Client, blocking};
+use waitcopy::remote::{Client, Error, blocking};
 use waitcopy::sys;
 
 const PARAMIKO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/paramiko_client.py");
@@ -36,6 +36,8 @@ type Figures = Vec<(&'static str, f64)>;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Who {
     Ours,
+    /// The same, a tree shared by two sessions.
+    OursTwice,
     /// OpenSSH's sftp or ssh, with the ciphers that it likes best.
     OpenSsh,
     /// The same, with another cipher: it costs less where the processor knows AES.
@@ -51,6 +53,7 @@ impl Who {
     fn name(self) -> &'static str {
         match self {
             Self::Ours => "ours",
+            Self::OursTwice => "ours, two sessions",
             Self::OpenSsh => "OpenSSH",
             Self::OpenSshGcm => "OpenSSH, aes128-gcm",
             Self::OpenSshCurve => "OpenSSH, curve25519",
@@ -104,13 +107,13 @@ impl Bench {
         let addr = self.sshd.addr();
         let place = [addr.ip().to_string(), addr.port().to_string(), self.sshd.user().to_owned()];
         let mut command = match who {
-            Who::Ours | Who::Paramiko => {
+            Who::Ours | Who::OursTwice | Who::Paramiko => {
                 let program = std::env::current_exe().expect("this program");
                 let mut command = match who {
-                    Who::Ours => Command::new(&program),
-                    _ => Command::new(python(&program)),
+                    Who::Paramiko => Command::new(python(&program)),
+                    _ => Command::new(&program),
                 };
-                command.arg(if who == Who::Ours { "client" } else { PARAMIKO }).arg(job);
+                command.arg(if who == Who::Paramiko { PARAMIKO } else { "client" }).arg(job);
                 command.args(&place).arg(&self.key).arg(&self.known_hosts).args(words);
                 command
             }
@@ -212,18 +215,20 @@ fn client(words: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     let [job, host, port, user, key, known_hosts, rest @ ..] = words else {
         return Err("client JOB HOST PORT USER KEY KNOWN_HOSTS [WORD...]".into());
     };
-    let ssh = Client::new(&format!("{user}@{host}:{port}"))?
-        .agent(IdentityAgent::Off)
-        .known_hosts(known_hosts)
-        .identity(key)
-        .connect()?;
+    let (target, known_hosts, key) =
+        (format!("{user}@{host}:{port}"), known_hosts.clone(), key.clone());
+    let login = move || {
+        let client = Client::new(&target)?.agent(IdentityAgent::Off);
+        Ok::<_, Error>(client.known_hosts(&known_hosts).identity(&key))
+    };
+    let ssh = login()?.connect()?;
     let run =
         |ssh: &blocking::Session| ssh.exec("true").map(|output| assert!(output.exit.success()));
     match (job.as_str(), rest) {
         ("put", [from, to]) => drop(ssh.put(from, to)?),
         ("get", [from, to]) => drop(ssh.get(from, to)?),
-        ("put-tree" | "get-tree", [from, to]) => {
-            let how = Tree::new();
+        ("put-tree" | "get-tree", [from, to, further]) => {
+            let how = Tree::new().parallel(further.parse()?, login);
             let done = ssh.files(async |sftp| match job.as_str() {
                 "put-tree" => sftp.put_tree(from, to, how).await,
                 _ => sftp.get_tree(from, to, how).await,
@@ -375,7 +380,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let name = format!("{job} of {} MiB of random bytes, {rounds} rounds", size >> 20);
         report.case(&name, &copying, rounds, |who| bench.copy(who, job));
     }
-    let trees = [Who::Ours, Who::OpenSsh, Who::Rsync];
+    let trees = [Who::Ours, Who::OursTwice, Who::OpenSsh, Who::Rsync];
     for job in ["put-tree", "get-tree"].into_iter().filter(|job| want(job)) {
         let name = format!("{job} of 10,000 files of 1 KiB in 100 directories, {rounds} rounds");
         report.case(&name, &trees, rounds, |who| bench.copy_tree(who, job));

@@ -36,7 +36,12 @@ impl Bench {
         let verb = job.strip_suffix("-tree").expect("a job of trees");
         let mut command = match who {
             Who::Rsync => self.rsync(verb, &from, &to),
-            _ => self.client(who, job, &[from.clone().into(), to.clone().into()]),
+            _ => {
+                let mut words = vec![from.clone().into(), to.clone().into()];
+                let further = [(Who::Ours, "0"), (Who::OursTwice, "1")];
+                words.extend(further.iter().find(|(one, _)| *one == who).map(|(_, n)| n.into()));
+                self.client(who, job, &words)
+            }
         };
         let start = Instant::now();
         let mut child = command.spawn().expect("a client");
