@@ -1,6 +1,8 @@
 //! One large file by several sessions: the same bytes, a share for each, and nothing under the final name if one of them fails.
 #![cfg(feature = "remote")]
 
+#[path = "support/further.rs"]
+mod further;
 #[path = "support/ordinary.rs"]
 mod ordinary;
 #[path = "support/remote_cli.rs"]
@@ -13,56 +15,48 @@ mod support;
 #[path = "support/trees.rs"]
 mod trees;
 
+use further::Places;
 use ordinary::by_an_ordinary_user;
 use remote_cli::Remote;
 use sessions::{on, with_sshd};
 use std::fs;
 use std::io::Write;
+use std::ops::Deref;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use support::{PATIENCE, pattern, scratch, until, watchdog};
+use support::{PATIENCE, pattern, until, watchdog};
 use trees::leftovers;
 use waitcopy::lab::sshd::{Accounts, KeyKind, Options, Sshd};
-use waitcopy::remote::config::IdentityAgent;
 use waitcopy::remote::sftp::{Progress, Transfer};
-use waitcopy::remote::{Client, Error, Reason, Session, Step};
+use waitcopy::remote::{Error, Reason, Session, Step};
 
 const MIB: usize = 1 << 20;
 
-/// One direction, and the key of the further sessions.
+/// One file's copy.
 struct Copy<'a> {
-    sshd: &'a Sshd,
-    put: bool,
-    from: PathBuf,
-    to: PathBuf,
-    key: PathBuf,
+    places: Places<'a>,
     preserve: bool,
+}
+
+impl<'a> Deref for Copy<'a> {
+    type Target = Places<'a>;
+
+    fn deref(&self) -> &Places<'a> {
+        &self.places
+    }
 }
 
 impl<'a> Copy<'a> {
     fn new(sshd: &'a Sshd, put: bool, size: usize) -> Self {
-        let here = scratch(&format!("parallel-{}-{put}", sshd.addr().port()));
-        let there = sshd.home().join(format!("parallel-{put}"));
-        for folder in [&here, &there] {
-            let _ = fs::remove_dir_all(folder);
-            fs::create_dir_all(folder).unwrap();
-        }
-        let [from, to] = if put { [&here, &there] } else { [&there, &here] };
-        fs::write(from.join("from"), pattern(size, 7)).unwrap();
-        let key = sshd.client_key(KeyKind::Ed25519).unwrap();
-        Self { sshd, put, from: from.join("from"), to: to.join("to"), key, preserve: true }
+        let places = Places::new(sshd, put, "parallel");
+        fs::write(&places.from, pattern(size, 7)).unwrap();
+        Self { places, preserve: true }
     }
 
     /// Copies by the session that is there and so many others; `seen` hears of each piece.
     fn by(&self, further: usize, seen: impl Fn(&Session, u64)) -> Result<u64, Error> {
-        let known = self.sshd.folder().join("known_hosts_of_sessions");
-        let target = format!("{}@127.0.0.1:{}", self.sshd.user(), self.sshd.addr().port());
-        let key = self.key.clone();
-        let client = move || {
-            let client = Client::new(&target)?.agent(IdentityAgent::Off);
-            Ok(client.known_hosts(&known).identity(&key))
-        };
+        let client = self.client();
         on(self.sshd, async |_, session| {
             let sftp = session.sftp().await.unwrap();
             let how = Transfer::new().parallel(further, client).preserve(self.preserve).sync(true);
@@ -87,20 +81,6 @@ impl<'a> Copy<'a> {
     }
 }
 
-impl Drop for Copy<'_> {
-    fn drop(&mut self) {
-        for path in [&self.from, &self.to] {
-            let _ = fs::remove_dir_all(path.parent().unwrap());
-        }
-    }
-}
-
-/// Bytes that a session has moved in this direction.
-fn own(put: bool, session: &Session) -> u64 {
-    let traffic = session.traffic();
-    if put { traffic.bytes_out } else { traffic.bytes_in }
-}
-
 #[test]
 fn sessions_share_a_file() {
     with_sshd(Options::default(), |sshd| {
@@ -111,7 +91,7 @@ fn sessions_share_a_file() {
             let moved = std::cell::Cell::new((0, 0));
             let done = copy.by(2, |session, done| {
                 assert!(!copy.to.exists() && leftovers(copy.folder()).len() == 1);
-                moved.set((own(put, session), done));
+                moved.set((copy.own(session), done));
             });
             assert_eq!(done.unwrap(), size);
             let (first, done) = moved.get();
@@ -158,7 +138,7 @@ fn a_small_file_takes_one_session() {
     with_sshd(Options::default(), |sshd| {
         for put in [true, false] {
             let mut copy = Copy::new(&sshd, put, 8 * MIB - 1);
-            copy.key = sshd.stranger_key(KeyKind::Ed25519).unwrap();
+            copy.places.key = sshd.stranger_key(KeyKind::Ed25519).unwrap();
             assert_eq!(copy.by(3, |_, _| {}).unwrap(), 8 * MIB as u64 - 1);
             assert!(fs::read(&copy.from).unwrap() == fs::read(&copy.to).unwrap());
         }
@@ -170,7 +150,7 @@ fn a_further_login_that_is_refused_ends_the_copy() {
     with_sshd(Options::default(), |sshd| {
         for put in [true, false] {
             let mut copy = Copy::new(&sshd, put, 256 * MIB);
-            copy.key = sshd.stranger_key(KeyKind::Ed25519).unwrap();
+            copy.places.key = sshd.stranger_key(KeyKind::Ed25519).unwrap();
             let error = copy.by(1, |_, _| {}).unwrap_err();
             assert_eq!(error.step(), Step::Auth, "{error}");
             copy.nothing();
@@ -189,7 +169,7 @@ fn a_further_session_that_is_cut_ends_the_copy() {
                 let mut before = before.borrow_mut();
                 let first = *before.get_or_insert_with(|| sshd.sessions()[0]);
                 // The other one is in the middle of its share.
-                if !cut.get() && done > own(put, session) + MIB as u64 {
+                if !cut.get() && done > copy.own(session) + MIB as u64 {
                     cut.set(true);
                     let others = sshd.sessions().into_iter().filter(|one| *one != first);
                     others.for_each(|other| other.kill());

@@ -1,6 +1,8 @@
 //! A tree by several sessions: the same tree, a share for each, and no hidden file left if one of them fails.
 #![cfg(feature = "remote")]
 
+#[path = "support/further.rs"]
+mod further;
 #[path = "support/remote_cli.rs"]
 mod remote_cli;
 #[path = "support/sessions.rs"]
@@ -11,19 +13,19 @@ mod support;
 #[path = "support/trees.rs"]
 mod trees;
 
+use further::Places;
 use remote_cli::Remote;
 use sessions::{on, with_sshd};
 use std::cell::{Cell, RefCell};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use support::{PATIENCE, pattern, scratch, until, watchdog};
+use support::{PATIENCE, pattern, until, watchdog};
 use trees::{assert_same, leftovers};
 use waitcopy::json::Value;
 use waitcopy::lab::sshd::{KeyKind, Options, Sshd};
-use waitcopy::remote::config::IdentityAgent;
 use waitcopy::remote::sftp::{Event, Links, Summary, Tree};
-use waitcopy::remote::{Client, Error, Reason, Session, Step};
+use waitcopy::remote::{Error, Reason, Session, Step};
 
 const MIB: u64 = 1 << 20;
 
@@ -45,84 +47,45 @@ fn make(root: &Path) -> (u64, u64) {
     (files, bytes)
 }
 
-/// One direction, and the key of the further sessions.
-struct Copy<'a> {
-    sshd: &'a Sshd,
-    put: bool,
-    from: PathBuf,
-    to: PathBuf,
-    key: PathBuf,
+fn places(sshd: &Sshd, put: bool) -> Places<'_> {
+    Places::new(sshd, put, "parallel-tree")
 }
 
-impl<'a> Copy<'a> {
-    fn new(sshd: &'a Sshd, put: bool) -> Self {
-        let here = scratch(&format!("parallel-tree-{}-{put}", sshd.addr().port()));
-        let there = sshd.home().join(format!("parallel-tree-{put}"));
-        for folder in [&here, &there] {
-            let _ = fs::remove_dir_all(folder);
-            fs::create_dir_all(folder).unwrap();
-        }
-        let [from, to] = if put { [&here, &there] } else { [&there, &here] };
-        let key = sshd.client_key(KeyKind::Ed25519).unwrap();
-        Self { sshd, put, from: from.join("from"), to: to.join("to"), key }
-    }
-
-    /// Copies by the session that is there and so many others; `seen` hears of each piece.
-    fn by(&self, further: usize, seen: impl Fn(&Session, u64)) -> Result<Summary, Error> {
-        let known = self.sshd.folder().join("known_hosts_of_sessions");
-        let target = format!("{}@127.0.0.1:{}", self.sshd.user(), self.sshd.addr().port());
-        let key = self.key.clone();
-        let client = move || {
-            let client = Client::new(&target)?.agent(IdentityAgent::Off);
-            Ok(client.known_hosts(&known).identity(&key))
+/// Copies by the session that is there and so many others; `seen` hears of each piece.
+fn copied(of: &Places<'_>, further: usize, seen: impl Fn(&Session, u64)) -> Result<Summary, Error> {
+    on(of.sshd, async |_, session| {
+        let sftp = session.sftp().await.unwrap();
+        // Where this session is, the others are not.
+        let home = of.sshd.home();
+        let above = home.parent().unwrap();
+        sftp.chdir(above).await.unwrap();
+        let there = |path: &Path| path.strip_prefix(above).unwrap().to_owned();
+        let how = Tree::new().parallel(further, of.client()).preserve(true).links(Links::Keep);
+        let how = how.told(|event| {
+            if let Event::Bytes(bytes) = event {
+                seen(session, bytes);
+            }
+        });
+        let done = match of.put {
+            true => sftp.put_tree(&of.from, there(&of.to), how).await,
+            false => sftp.get_tree(there(&of.from), &of.to, how).await,
         };
-        on(self.sshd, async |_, session| {
-            let sftp = session.sftp().await.unwrap();
-            // Where this session is, the others are not.
-            sftp.chdir(self.sshd.home().parent().unwrap()).await.unwrap();
-            let home = self.sshd.home();
-            let there = |path: &Path| path.strip_prefix(home.parent().unwrap()).unwrap().to_owned();
-            let how = Tree::new().parallel(further, client).preserve(true).links(Links::Keep);
-            let how = how.told(|event| {
-                if let Event::Bytes(bytes) = event {
-                    seen(session, bytes);
-                }
-            });
-            let done = match self.put {
-                true => sftp.put_tree(&self.from, there(&self.to), how).await,
-                false => sftp.get_tree(there(&self.from), &self.to, how).await,
-            };
-            // What was given up is tidied up before that.
-            sftp.close().await.unwrap();
-            done
-        })
-    }
-}
-
-impl Drop for Copy<'_> {
-    fn drop(&mut self) {
-        for path in [&self.from, &self.to] {
-            let _ = fs::remove_dir_all(path.parent().unwrap());
-        }
-    }
-}
-
-/// Bytes that a session has moved in this direction.
-fn own(put: bool, session: &Session) -> u64 {
-    let traffic = session.traffic();
-    if put { traffic.bytes_out } else { traffic.bytes_in }
+        // What was given up is tidied up before that.
+        sftp.close().await.unwrap();
+        done
+    })
 }
 
 #[test]
 fn sessions_share_a_tree() {
     with_sshd(Options::default(), |sshd| {
         for put in [true, false] {
-            let copy = Copy::new(&sshd, put);
+            let copy = places(&sshd, put);
             let (files, bytes) = make(&copy.from);
             let moved = Cell::new((0, 0));
-            let done = copy.by(2, |session, done| {
+            let done = copied(&copy, 2, |session, done| {
                 assert!(done >= moved.get().1, "it goes back from {:?} to {done}", moved.get());
-                moved.set((own(put, session), done));
+                moved.set((copy.own(session), done));
             });
             let done = done.unwrap();
             assert_eq!((done.files, done.bytes, done.failed), (files, bytes, 0), "{done:?}");
@@ -141,13 +104,13 @@ fn sessions_share_a_tree() {
 fn a_small_tree_takes_one_session() {
     with_sshd(Options::default(), |sshd| {
         for put in [true, false] {
-            let mut copy = Copy::new(&sshd, put);
+            let mut copy = places(&sshd, put);
             fs::create_dir(&copy.from).unwrap();
             for n in 0..50 {
                 fs::write(copy.from.join(n.to_string()), pattern(1000, n)).unwrap();
             }
             copy.key = sshd.stranger_key(KeyKind::Ed25519).unwrap();
-            assert_eq!(copy.by(3, |_, _| {}).unwrap().files, 50);
+            assert_eq!(copied(&copy, 3, |_, _| {}).unwrap().files, 50);
             assert_same(&copy.from, &copy.to);
         }
     });
@@ -158,13 +121,13 @@ fn a_small_tree_takes_one_session() {
 fn a_file_that_fails_elsewhere_is_in_the_summary() {
     with_sshd(Options::default(), |sshd| {
         for put in [true, false] {
-            let copy = Copy::new(&sshd, put);
+            let copy = places(&sshd, put);
             let (files, _) = make(&copy.from);
             // Directories are in the way of all that is in `few`, which no session has for itself.
             for n in 0..8 {
                 fs::create_dir_all(copy.to.join("few").join(n.to_string())).unwrap();
             }
-            let done = copy.by(2, |_, _| {}).unwrap();
+            let done = copied(&copy, 2, |_, _| {}).unwrap();
             assert_eq!((done.files, done.failed), (files - 8, 8), "{:?}", done.failures);
             for failed in &done.failures {
                 assert!(failed.error.to_string().contains("is no file"), "{}", failed.error);
@@ -178,10 +141,10 @@ fn a_file_that_fails_elsewhere_is_in_the_summary() {
 fn a_further_login_that_is_refused_ends_the_copy() {
     with_sshd(Options::default(), |sshd| {
         for put in [true, false] {
-            let mut copy = Copy::new(&sshd, put);
+            let mut copy = places(&sshd, put);
             make(&copy.from);
             copy.key = sshd.stranger_key(KeyKind::Ed25519).unwrap();
-            let error = copy.by(1, |_, _| {}).unwrap_err();
+            let error = copied(&copy, 1, |_, _| {}).unwrap_err();
             assert_eq!(error.step(), Step::Auth, "{error}");
             assert!(leftovers(&copy.to).is_empty());
         }
@@ -192,7 +155,7 @@ fn a_further_login_that_is_refused_ends_the_copy() {
 fn a_further_session_that_is_cut_ends_the_copy() {
     with_sshd(Options::default(), |sshd| {
         for put in [true, false] {
-            let copy = Copy::new(&sshd, put);
+            let copy = places(&sshd, put);
             make(&copy.from);
             // More than fits into the network's buffers.
             for n in 0..4 {
@@ -200,11 +163,11 @@ fn a_further_session_that_is_cut_ends_the_copy() {
             }
             let before = RefCell::new(None);
             let cut = Cell::new(false);
-            let done = copy.by(1, |session, done| {
+            let done = copied(&copy, 1, |session, done| {
                 let mut before = before.borrow_mut();
                 let first = *before.get_or_insert_with(|| sshd.sessions()[0]);
                 // The other one is in the middle of its share.
-                if !cut.get() && done > own(put, session) + MIB {
+                if !cut.get() && done > copy.own(session) + MIB {
                     cut.set(true);
                     let others = sshd.sessions().into_iter().filter(|one| *one != first);
                     others.for_each(|other| other.kill());
