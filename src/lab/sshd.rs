@@ -267,8 +267,7 @@ impl Sshd {
     /// A line of known_hosts for each host key: `[127.0.0.1]:PORT TYPE KEY`.
     #[must_use]
     pub fn known_hosts(&self) -> String {
-        let place = format!("[{}]:{}", self.addr.ip(), self.addr.port());
-        let lines = self.host_keys.iter().map(|(_, _, line)| format!("{place} {line}"));
+        let lines = self.host_keys.iter().map(|(_, _, line)| self.known(line));
         lines.collect()
     }
 
@@ -276,7 +275,11 @@ impl Sshd {
     #[must_use]
     pub fn known_hosts_line(&self, kind: KeyKind) -> Option<String> {
         let (_, _, line) = self.host_keys.iter().find(|(has, _, _)| *has == kind)?;
-        Some(format!("[{}]:{} {line}", self.addr.ip(), self.addr.port()))
+        Some(self.known(line))
+    }
+
+    fn known(&self, line: &str) -> String {
+        format!("[{}]:{} {line}", self.addr.ip(), self.addr.port())
     }
 
     /// The private host key of one kind; its public half is beside it, with `.pub`.

@@ -2,6 +2,7 @@
 
 use super::error::{Error, Reason, Step};
 use super::scratch::Scratch;
+use super::target::HostPort;
 use super::transport::{Transport, Way};
 use super::wire::put_string;
 use crate::sys::ssh::{self, ExitSignal};
@@ -104,7 +105,7 @@ impl Channel {
         let opened = transport.exclusively(open).await?;
         let channel = opened.map_err(|error| {
             let refused = error.refused();
-            let whom = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+            let whom = HostPort(host, port).to_string();
             let error = transport.failed(Step::Forward, &whom, &error);
             if refused {
                 error.hint("the server could not connect, or may not (AllowTcpForwarding, PermitOpen of sshd_config(5))")
@@ -235,6 +236,14 @@ impl Channel {
     pub(super) async fn close(mut self) -> Result<(), Error> {
         let Some(channel) = self.channel.take() else { return Ok(()) };
         self.transport.close_now(channel).await
+    }
+}
+
+/// Who has closed the channel reads no more and has no size: that is no failure, and what he still says is to be taken.
+pub(super) fn unless_closed(done: Result<(), Error>) -> Result<(), Error> {
+    match done {
+        Err(error) if error.reason() != Reason::Protocol => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Commands and shells: input, output and error output pumped together, so that no amount of any of them holds up the others.
 
-use super::channel::{Channel, Exit, Stream};
+use super::channel::{Channel, Exit, Stream, unless_closed};
 use super::error::{Error, Reason, Step};
 use super::session::Session;
 use super::stream::{Input, Sink};
@@ -214,11 +214,8 @@ impl<'a> Exec<'a> {
 async fn sized(channel: &Channel, window: Option<&Window>) -> Error {
     let Some(window) = window else { return std::future::pending().await };
     loop {
-        if let Err(error) = channel.resize(window.changed().await).await {
-            // A channel that is closed has no size: its end tells the rest.
-            if error.reason() != Reason::Protocol {
-                return error;
-            }
+        if let Err(error) = unless_closed(channel.resize(window.changed().await).await) {
+            return error;
         }
     }
 }
@@ -229,23 +226,15 @@ async fn give(channel: &Channel, input: &mut impl Input) -> Result<(), Error> {
     loop {
         let n = input.read(&mut buffer).await.map_err(|e| local("standard input", &e))?;
         if n == 0 {
-            return ended(channel.send_eof(Step::Command).await);
+            return unless_closed(channel.send_eof(Step::Command).await);
         }
         let mut left = &buffer[..n];
         while !left.is_empty() {
             match channel.write(Step::Command, left).await {
                 Ok(n) => left = &left[n..],
-                failed => return ended(failed.map(drop)),
+                failed => return unless_closed(failed.map(drop)),
             }
         }
-    }
-}
-
-/// A command that no longer reads its input is no failure: its status says what it makes of it.
-fn ended(done: Result<(), Error>) -> Result<(), Error> {
-    match done {
-        Err(error) if error.reason() != Reason::Protocol => Err(error),
-        _ => Ok(()),
     }
 }
 

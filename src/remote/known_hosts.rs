@@ -17,6 +17,7 @@ mod store;
 
 pub use line::Marker;
 pub use store::add;
+pub(super) use store::entry_name;
 
 use super::host_key::{HostKey, HostKeyError};
 use crate::failure::Failure;
@@ -203,7 +204,7 @@ impl KnownHosts {
     ///
     /// `host` is what the user typed, or the alias; letters compare in lower case, IPv6 addresses as written.
     pub fn matching(&self, host: &str, port: u16) -> impl Iterator<Item = &Entry> {
-        let name = store::entry_name(host, port);
+        let name = entry_name(host, port);
         self.entries.iter().filter(move |entry| entry.line.names(&name))
     }
 

@@ -219,9 +219,21 @@ impl fmt::Display for Target {
             write!(f, "{user}@")?;
         }
         match self.port {
-            Some(port) if self.host.contains(':') => write!(f, "[{}]:{port}", self.host),
-            Some(port) => write!(f, "{}:{port}", self.host),
+            Some(port) => HostPort(&self.host, port).fmt(f),
             None => f.write_str(&self.host),
+        }
+    }
+}
+
+/// A host and a port as a person writes them: `HOST:PORT`, IPv6 addresses in brackets.
+pub(super) struct HostPort<'a>(pub(super) &'a str, pub(super) u16);
+
+impl fmt::Display for HostPort<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(host, port) = self;
+        match host.contains(':') {
+            true => write!(f, "[{host}]:{port}"),
+            false => write!(f, "{host}:{port}"),
         }
     }
 }

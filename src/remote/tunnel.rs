@@ -3,7 +3,7 @@
 //! Each way holds one piece at most, as long as what has come, and none while nothing comes. What waits beyond that waits in the kernel, and in the channel's
 //! window: who does not read holds up who sends, and nobody else.
 
-use super::channel::{Channel, Stream};
+use super::channel::{Channel, Stream, unless_closed};
 use super::error::{Error, Reason, Step};
 use super::scratch::Scratch;
 use super::stream::{Input, Sink};
@@ -196,7 +196,7 @@ impl Joint {
             input.arrival().await;
             let piece = self.read(input).await;
             if piece.is_empty() {
-                return until_closed(self.channel.send_eof(Step::Forward).await);
+                return unless_closed(self.channel.send_eof(Step::Forward).await);
             }
             let mut left = &piece[..];
             while !left.is_empty() {
@@ -208,7 +208,7 @@ impl Joint {
                         self.there.set(self.there.get() + n as u64);
                         left = &left[n..];
                     }
-                    failed => return until_closed(failed.map(drop)),
+                    failed => return unless_closed(failed.map(drop)),
                 }
             }
         }
@@ -250,14 +250,6 @@ impl Joint {
             reactor::yield_now().await;
         }
         Ok(())
-    }
-}
-
-/// Who has closed the channel reads no more of it: what it still says is to be taken.
-fn until_closed(done: Result<(), Error>) -> Result<(), Error> {
-    match done {
-        Err(error) if error.reason() != Reason::Protocol => Err(error),
-        _ => Ok(()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::error::{Error, Reason, Step};
 use super::host_key::HostKey;
-use super::known_hosts::{self, KnownHosts, Place, Verdict};
+use super::known_hosts::{self, KnownHosts, Place, Verdict, entry_name};
 use crate::failure::Failure;
 use std::path::PathBuf;
 
@@ -152,11 +152,7 @@ impl Verifier<'_> {
 
     /// The host as known_hosts files write it.
     fn name(&self) -> String {
-        if self.port == 22 {
-            self.host.to_owned()
-        } else {
-            format!("[{}]:{}", self.host, self.port)
-        }
+        entry_name(self.host, self.port)
     }
 }
 

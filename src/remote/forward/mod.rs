@@ -23,15 +23,17 @@
 //! # }
 //! ```
 //!
-//! One task a connection, as many as there are descriptors. Each holds a piece of 32 KiB while it carries one and nothing while it
-//! waits; beyond that at most a channel's window, 2 MiB, waits for who does not read.
+//! One task a connection, as many as there are descriptors. Each holds a piece of at most 32 KiB, as long as what has come, while it
+//! carries one, and nothing while it waits; beyond that at most a channel's window, 2 MiB, waits for who does not read.
 //!
 //! # Who reads the socket
 //!
 //! A call of libssh2 takes whatever has come, for whichever channel. If every waiting channel asked the socket, each packet would cost
 //! a system call per connection. So one task reads, the keeper, on a session channel of its own on which nothing ever comes; it then
-//! looks, without a system call, for whom something is there, and wakes them (`Shared::arrived`). By it an idle forward also hears at
-//! once that the connection is gone, and answers a server that asks whether we are still there.
+//! looks, without a system call, for whom something is there, and wakes them (`Shared::arrived`). The one exception is a port there
+//! ([`Forwards::remote`]): libssh2 tells of a new connection only in a call that reads, so that each such port asks the socket too, once
+//! a packet. By the keeper an idle forward also hears at once that the connection is gone, and answers a server that asks whether we are
+//! still there.
 
 mod bell;
 mod local;

@@ -1,5 +1,6 @@
 //! Where a forwarded connection goes, and how a person writes it.
 
+use crate::remote::target::HostPort;
 use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
@@ -16,10 +17,7 @@ pub struct Place {
 /// `HOST:PORT`, IPv6 addresses in brackets.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
-            true => write!(f, "[{}]:{}", self.host, self.port),
-            false => write!(f, "{}:{}", self.host, self.port),
-        }
+        HostPort(&self.host, self.port).fmt(f)
     }
 }
 

@@ -20,7 +20,7 @@ const PORT: u16 = 22;
 
 /// The name under which the files know a host: `host`, or `[host]:port` for another port than 22 (OpenSSH's
 /// `put_host_port`; a line with `[host]:22` matches nothing, there as here).
-pub(super) fn entry_name(host: &str, port: u16) -> String {
+pub(in crate::remote) fn entry_name(host: &str, port: u16) -> String {
     let host = host.to_ascii_lowercase();
     if port == PORT { host } else { format!("[{host}]:{port}") }
 }
