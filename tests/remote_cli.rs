@@ -9,12 +9,13 @@ mod support;
 
 use remote_cli::{Remote, Said, names, said};
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use support::{PATIENCE, pattern, watchdog};
 use waitcopy::json::Value;
 use waitcopy::lab::sshd::{Options, Sftp};
+use waitcopy::sys;
 
 fn on_a_server(test: impl FnOnce(Remote) + Send + 'static) {
     watchdog(PATIENCE, || {
@@ -344,9 +345,30 @@ fn what_cannot_work_says_why() {
             (&["exec", "--config", "none", "none.invalid", "true"], 255, "resolve: none.invalid"),
             (&["fly", "host"], 2, "no verb 'fly'"),
         ] {
-            let mut command = std::process::Command::new(support::WAITCOPY);
+            let mut command = Command::new(support::WAITCOPY);
             support::assert_refused(command.arg("remote").args(words), code, "");
             said(&mut command).failed(code, &[why]);
         }
+    });
+}
+
+#[test]
+fn a_signal_that_is_ignored_from_the_start_stays_so() {
+    on_a_server(|remote| {
+        let mut program = remote.verb("exec", &[]);
+        program.args(["--", "echo begun; read -r line; echo \"$line\""]);
+        // As nohup(1) starts it, and as a shell without job control what it puts into the background.
+        let mut ignoring = Command::new("sh");
+        ignoring.args(["-c", "trap '' HUP INT; exec \"$@\"", "sh"]);
+        ignoring.arg(program.get_program()).args(program.get_args());
+        ignoring.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = ignoring.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "begun");
+        sys::kill(child.id(), sys::SIGHUP).unwrap();
+        sys::kill(child.id(), sys::SIGINT).unwrap();
+        child.stdin.take().unwrap().write_all(b"still here\n").unwrap();
+        assert_eq!(lines.next().map(Result::unwrap).as_deref(), Some("still here"));
+        assert!(child.wait().unwrap().success());
     });
 }

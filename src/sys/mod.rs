@@ -83,7 +83,7 @@ pub use signal::{
     KILLING_SIGNALS, Mask, SIGABRT, SIGALRM, SIGBUS, SIGCONT, SIGFPE, SIGHUP, SIGILL, SIGINT,
     SIGKILL, SIGQUIT, SIGSEGV, SIGSTOP, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
     STOPPING_SIGNALS, Signal, block_signals, default_signal, ending_signals, exit_at_once,
-    ignore_signal, on_signal, raise, restore_signals, setitimer, signal_number,
+    ignore_signal, is_ignored, on_signal, raise, restore_signals, setitimer, signal_number,
 };
 pub use socket::{
     Kind, accept4, bind, connect, getpeername, getsockname, listen, recv, recv_discarding,

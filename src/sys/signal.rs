@@ -241,6 +241,18 @@ pub fn ignore_signal(signal: Signal) -> io::Result<()> {
     disposition(signal, libc::SIG_IGN)
 }
 
+/// Whether a signal does nothing at all, as nohup(1) has it for SIGHUP before it starts a program (sigaction(2), `SIG_IGN`).
+///
+/// # Errors
+/// `EINVAL` for a number that is no signal, or is the C library's own.
+pub fn is_ignored(signal: Signal) -> io::Result<bool> {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: the kernel writes one sigaction to the pointer; null: nothing is changed.
+    check(unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) })?;
+    // SAFETY: zeroed at first, which is a valid sigaction, and written since.
+    Ok(unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN)
+}
+
 /// Has a signal do what it does by itself (sigaction(2), `SIG_DFL`). Async-signal-safe.
 ///
 /// # Errors

@@ -70,7 +70,10 @@ impl Interrupt {
         let made = sys::eventfd().during("eventfd", "")?;
         let event = EVENT.get_or_init(|| made);
         for signal in sys::ending_signals() {
-            sys::on_signal(signal, on_signal).during("sigaction", signal)?;
+            // Whoever has started us with it ignored, as nohup(1) does, means it.
+            if !sys::is_ignored(signal).during("sigaction", signal)? {
+                sys::on_signal(signal, on_signal).during("sigaction", signal)?;
+            }
         }
         Source::new(reactor, Event(event)).map(Self)
     }
