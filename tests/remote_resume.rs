@@ -117,6 +117,30 @@ fn a_cut_transfer_goes_on_where_it_was() {
     });
 }
 
+/// The pieces are asked for several at a time, not each when the one before it is here.
+#[test]
+fn a_partial_is_compared_in_few_round_trips() {
+    with_sshd(Options::default(), |sshd| {
+        let way = Way::new(&sshd, false, "compared");
+        let bytes = pattern(8 * MIB as usize, 9);
+        fs::write(&way.from, &bytes).unwrap();
+        cut(way.copy(Some(4 * MIB)).1);
+        // All of it but for what is copied again.
+        fs::write(&way.partials()[0], &bytes).unwrap();
+        let sends = on(&sshd, async |_, session| {
+            let sftp = session.sftp().await.unwrap();
+            let before = session.traffic().sends;
+            let how = Transfer::new().resume(true);
+            sftp.get_with(&way.from, &way.to, how).await.unwrap();
+            session.traffic().sends - before
+        });
+        println!("{sends} sends");
+        // There are 32 pieces.
+        assert!(sends < 32, "{sends} sends");
+        way.same();
+    });
+}
+
 /// Another source has another partial; and one that differs from its source is begun anew.
 #[test]
 fn only_a_proven_partial_of_the_same_source_is_used() {

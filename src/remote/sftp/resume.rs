@@ -22,6 +22,8 @@ const UNSURE: u64 = UNDER_WAY as u64 + CHUNK_MAX as u64;
 /// Bytes of one piece that is compared, and how many pieces: the first, the last, and others at random.
 const PIECE: u64 = 32 * 1024;
 const PIECES: u64 = 32;
+/// How many of them are asked for, and held, at once: of a tree many files may be compared side by side.
+const AT_ONCE: usize = 8;
 
 /// Who a source is: another one has another digest.
 pub(super) type Identity = [u8; 8];
@@ -95,12 +97,35 @@ pub(super) async fn continue_here(ours: &fs::File, theirs: &File, size: u64) -> 
 
 /// Whether the first `len` bytes of both are the same, as far as pieces of them tell.
 async fn same(theirs: &File, ours: &fs::File, len: u64) -> Result<bool, Error> {
+    if len == 0 {
+        return Ok(true);
+    }
+    let pieces = pieces(len)?;
+    let mut own = vec![0; PIECE as usize];
+    for pieces in pieces.chunks(AT_ONCE) {
+        for (read, &(offset, len)) in theirs.read_vectored(pieces).await?.iter().zip(pieces) {
+            let own = &mut own[..len];
+            match ours.read_exact_at(own, offset) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+                Err(error) => return Err(local("pread")(error)),
+            }
+            if read != own {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Which pieces of `len` bytes are compared: their offsets and lengths.
+fn pieces(len: u64) -> Result<Vec<(u64, usize)>, Error> {
     let mut random = [0; 8 * PIECES as usize];
     sys::getrandom(&mut random)
         .map_err(|error| Error::failure(Step::Sftp, &Failure::new("getrandom", "", error)))?;
     let last = len.saturating_sub(PIECE);
     let whole = len <= PIECE * PIECES;
-    for (at, random) in (0..PIECES).zip(random.chunks_exact(8)) {
+    let pieces = (0..PIECES).zip(random.chunks_exact(8)).map(|(at, random)| {
         let random = u64::from_be_bytes(std::array::from_fn(|n| random[n]));
         let offset = match at {
             _ if whole => at * PIECE,
@@ -108,23 +133,9 @@ async fn same(theirs: &File, ours: &fs::File, len: u64) -> Result<bool, Error> {
             1 => last,
             _ => random % (last + 1),
         };
-        let piece = usize::try_from(len.saturating_sub(offset).min(PIECE)).unwrap_or(0);
-        let (mut one, mut other) = (vec![0; piece], vec![0; piece]);
-        let (mut got, mut read) = (0, usize::MAX);
-        while got < piece && read > 0 {
-            read = theirs.read_at(offset + got as u64, &mut one[got..]).await?;
-            got += read;
-        }
-        match ours.read_exact_at(&mut other, offset) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
-            Err(error) => return Err(local("pread")(error)),
-        }
-        if got < piece || one != other {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+        (offset, usize::try_from(len.saturating_sub(offset).min(PIECE)).unwrap_or(0))
+    });
+    Ok(pieces.collect())
 }
 
 /// Whether what is there, as listed, is a copy of a source of this size and time.
