@@ -9,10 +9,12 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
+use std::sync::Once;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 use waitcopy::json::Value;
+use waitcopy::sys::{self, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 /// The program under test.
 pub const WAITCOPY: &str = env!("CARGO_BIN_EXE_waitcopy");
@@ -69,6 +71,16 @@ pub const TESTED_MODELS: [&str; 14] = [
 
 /// Runs a test on a thread of its own and fails it when it takes longer than `limit`.
 pub fn watchdog(limit: Duration, test: impl FnOnce() + Send + 'static) {
+    static SIGNALS: Once = Once::new();
+    // nohup(1), and a shell that starts something behind it, have some ignored, also for the programs that we start: those would
+    // not be ended by them, as they are meant to be.
+    SIGNALS.call_once(|| {
+        for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
+            if sys::is_ignored(signal).unwrap() {
+                sys::default_signal(signal).unwrap();
+            }
+        }
+    });
     let (done, finished) = mpsc::channel();
     let worker = thread::spawn(move || {
         test();
