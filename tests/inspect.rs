@@ -69,7 +69,9 @@ for_each_model! {
         };
         if ring {
             assert_eq!((count("open", "getpeername"), count("close", "close"), marks.len()), (1, 1, 2), "{marks:?}");
-            assert!(value.count("calls.io_uring_enter") >= Some(7), "a client, five requests and an end: {value}");
+            // A client, five requests and an end: seven waits. The stop may come into one more, and takes back what is in flight by another.
+            let enters = value.count("calls.io_uring_enter").unwrap();
+            assert!((7..=10).contains(&enters), "{enters}: {value}");
             return;
         }
         let receive = if entry.waits == Waits::InCall { "wait+copy" } else { "copy" };
