@@ -14,8 +14,11 @@ use std::ptr::{null, null_mut};
 
 const KEY: usize = 32;
 const TAG: usize = 16;
+/// The key stream is the same in both directions.
+const ENCRYPT: c_int = 1;
 
-/// `struct chachapoly_ctx`: 128 bytes that libssh2 has room for and does not look into. It clears them itself.
+/// `struct chachapoly_ctx`: 128 bytes that libssh2 has room for and does not look into. It frees them without clearing
+/// them: a session's keys stay in freed memory until something else is written there.
 #[repr(C)]
 pub(super) struct Keys {
     /// For the packet, and for the key of its tag.
@@ -34,7 +37,20 @@ struct Contexts {
 impl Contexts {
     fn new() -> Self {
         // SAFETY: OpenSSL returns a context of its own, or null.
-        let cipher = unsafe { ossl::EVP_CIPHER_CTX_new() };
+        let mut cipher = unsafe { ossl::EVP_CIPHER_CTX_new() };
+        // SAFETY: OpenSSL returns a table of its own that lives as long as the program.
+        let chacha20 = unsafe { ossl::EVP_chacha20() };
+        // Once: OpenSSL 3 looks for the cipher's code each time that it is named.
+        // SAFETY: the context is alive; key and IV come later.
+        let set = !cipher.is_null()
+            && unsafe {
+                ossl::EVP_CipherInit_ex(cipher, chacha20, null_mut(), null(), null(), ENCRYPT)
+            } == 1;
+        if !set {
+            // SAFETY: it is ours, and used by nobody; null is allowed.
+            unsafe { ossl::EVP_CIPHER_CTX_free(cipher) };
+            cipher = null_mut();
+        }
         // SAFETY: the name ends with NUL; null is the default library and the default properties.
         let poly1305 = unsafe { ossl::EVP_MAC_fetch(null_mut(), c"POLY1305".as_ptr(), null()) };
         // SAFETY: null gives null; a context keeps a reference of its own to its algorithm.
@@ -65,12 +81,10 @@ impl Contexts {
         let mut iv = [0; 16];
         iv[0] = block;
         iv[8..].copy_from_slice(&number.to_be_bytes());
-        // SAFETY: OpenSSL returns a table of its own that lives as long as the program.
-        let chacha20 = unsafe { ossl::EVP_chacha20() };
-        // SAFETY: the context is alive; OpenSSL copies a key of 32 bytes and an IV of 16, as this cipher has them.
-        let set = unsafe {
-            ossl::EVP_CipherInit_ex(self.cipher, chacha20, null_mut(), key.as_ptr(), iv.as_ptr(), 1)
-        };
+        let (key, iv) = (key.as_ptr(), iv.as_ptr());
+        // SAFETY: the context is alive and keeps its cipher; OpenSSL copies a key of 32 bytes and an IV of 16, as it has them.
+        let set =
+            unsafe { ossl::EVP_CipherInit_ex(self.cipher, null(), null_mut(), key, iv, ENCRYPT) };
         let mut written = 0;
         // SAFETY: a stream cipher reads `len` bytes and writes as many, as the caller promises; in place is allowed.
         set == 1
