@@ -237,7 +237,7 @@ pub(super) async fn receive(
 }
 
 /// The receiving side must have what the sending side gave.
-fn confirm(path: &[u8], size: Option<u64>, copied: u64) -> Result<(), Error> {
+pub(super) fn confirm(path: &[u8], size: Option<u64>, copied: u64) -> Result<(), Error> {
     match size {
         Some(size) if size != copied => {
             let path = String::from_utf8_lossy(path);

@@ -348,17 +348,25 @@ fn endless(path: &[u8]) -> Error {
     Error::new(Step::Sftp, Reason::Protocol, message)
 }
 
-/// An entry that can be one; `.` and `..` are none.
+/// A name from a server, as a name in one directory. `None`: the directory itself or the one above it.
+///
+/// # Errors
+/// Whatever would lead elsewhere.
+pub(super) fn named(name: &[u8]) -> Result<Option<&[u8]>, Error> {
+    match name {
+        b"." | b".." => Ok(None),
+        _ if name.is_empty() || name.contains(&b'/') || name.contains(&0) => {
+            let message = format!("the server names an entry '{}'", name.escape_ascii());
+            Err(Error::new(Step::Sftp, Reason::Protocol, message))
+        }
+        _ => Ok(Some(name)),
+    }
+}
+
+/// An entry of a directory that can be one; `.` and `..` are none.
 pub(super) fn checked(path: &[u8], name: Name) -> Result<Option<Name>, Error> {
-    let bytes = name.name.as_slice();
-    if bytes == b"." || bytes == b".." {
-        return Ok(None);
-    }
-    if bytes.is_empty() || bytes.contains(&b'/') || bytes.contains(&0) {
-        let (path, bytes) = (String::from_utf8_lossy(path), bytes.escape_ascii());
-        let message =
-            format!("readdir {}: the server names an entry '{bytes}'", path.escape_debug());
-        return Err(Error::new(Step::Sftp, Reason::Protocol, message));
-    }
-    Ok(Some(name))
+    let path = String::from_utf8_lossy(path);
+    let one =
+        named(&name.name).map_err(|e| e.of(format_args!("readdir {}", path.escape_debug())))?;
+    Ok(one.is_some().then_some(name))
 }

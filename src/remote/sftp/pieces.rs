@@ -5,16 +5,17 @@
 //! gives it its name once every piece is acknowledged and the source is what it was. The first failure ends the copy: no more
 //! pieces are given out.
 
-use super::copying::{Ending, Source, room, send};
+use super::budget::Share;
+use super::copying::{Ending, Source, confirm, room, send};
 use super::files::{done, unfit};
 use super::further::Others;
 use super::place::{Here, Place};
 use super::resume::{Identity, changed, identity_here, identity_there};
-use super::session::{Sftp, failed};
+use super::session::{Line, Sftp, failed};
 use super::under_way::UnderWay;
 use super::{File, OpenFlags, Reply, Request, StatusCode};
 use crate::failure::Failure;
-use crate::remote::error::{Error, Reason, Step};
+use crate::remote::error::{Error, Step};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -48,6 +49,10 @@ impl Pieces {
         Some((offset, most.min(u32::try_from(left).unwrap_or(u32::MAX))))
     }
 
+    fn more(&self) -> bool {
+        self.next.load(SeqCst) < self.size
+    }
+
     fn arrived(&self, bytes: u64) {
         self.acknowledged.fetch_add(bytes, SeqCst);
     }
@@ -79,6 +84,22 @@ fn local(call: &'static str, path: &[u8]) -> impl FnOnce(io::Error) -> Error {
     }
 }
 
+/// The next piece, and its share of what may be under way. `None`: what is under way comes first, or none is left.
+async fn piece<'a>(
+    line: &'a Line,
+    pieces: &Pieces,
+    busy: bool,
+    most: u32,
+) -> Option<(u64, u32, Share<'a>)> {
+    // Of nothing no share is waited for.
+    if !pieces.more() {
+        return None;
+    }
+    let share = room(line, busy, most).await?;
+    let (offset, len) = pieces.take(most)?;
+    Some((offset, len, share.shrunk(len as usize)))
+}
+
 /// Sends pieces as long as there are some.
 async fn send_pieces(
     there: &File,
@@ -90,19 +111,12 @@ async fn send_pieces(
     let line = there.line();
     let handle = there.handle().ok_or_else(unfit)?;
     let mut under_way = UnderWay::new(line);
-    let mut more = true;
     while !pieces.is_over() {
         let most = line.write_size.get();
-        let share = if more { room(line, under_way.len() > 0, most).await } else { None };
-        if let Some(share) = share {
-            let Some((offset, len)) = pieces.take(most) else {
-                more = false;
-                continue;
-            };
+        if let Some((offset, len, share)) = piece(line, pieces, under_way.len() > 0, most).await {
             let mut buffer = line.buffer();
             let bytes = &mut buffer[..len as usize];
             ours.read_exact_at(bytes, offset).map_err(local("pread", from))?;
-            let share = share.shrunk(bytes.len());
             under_way.push(Request::Write { handle, offset, bytes }, (len, share))?;
             line.give_back(buffer);
             continue;
@@ -126,17 +140,10 @@ async fn receive_pieces(
     let line = there.line();
     let handle = there.handle().ok_or_else(unfit)?;
     let mut under_way = UnderWay::new(line);
-    let mut more = true;
     while !pieces.is_over() {
         let most = line.read_size.get();
-        let share = if more { room(line, under_way.len() > 0, most).await } else { None };
-        if let Some(share) = share {
-            match pieces.take(most) {
-                Some((offset, len)) => {
-                    under_way.push(Request::Read { handle, offset, len }, (offset, len, share))?
-                }
-                None => more = false,
-            }
+        if let Some((offset, len, share)) = piece(line, pieces, under_way.len() > 0, most).await {
+            under_way.push(Request::Read { handle, offset, len }, (offset, len, share))?;
             continue;
         }
         let Some(reply) = under_way.next().await else { break };
@@ -192,7 +199,7 @@ impl Sftp {
         };
         let ended = others.all(&self.line, work)?;
         ended.beside(send_pieces(&there, &file, &from, &pieces, tell)).await?;
-        whole(&pieces, &from)?;
+        confirm(&from, Some(size), pieces.acknowledged())?;
         drop(over);
         // No more bytes, and the same end as any other file's.
         (ending.offset, ending.regular) = (size, true);
@@ -232,21 +239,10 @@ impl Sftp {
         };
         let ended = others.all(&self.line, work)?;
         ended.beside(receive_pieces(&source.file, &file, &pieces, tell)).await?;
-        whole(&pieces, from)?;
+        confirm(from, Some(size), pieces.acknowledged())?;
         if identity_there(&source.file.stat().await?) != Some(identity) {
             return Err(changed(from));
         }
         Ok(size)
     }
-}
-
-/// Every piece was acknowledged.
-fn whole(pieces: &Pieces, path: &[u8]) -> Result<(), Error> {
-    let (size, copied) = (pieces.size, pieces.acknowledged());
-    if size == copied {
-        return Ok(());
-    }
-    let path = String::from_utf8_lossy(path);
-    let message = format!("{}: {copied} bytes were copied, and it has {size}", path.escape_debug());
-    Err(Error::new(Step::Sftp, Reason::Protocol, message))
 }

@@ -1,6 +1,5 @@
 //! A tree from the server to here.
 
-use super::crowd::Crowd;
 use super::get_file::GetFile;
 use super::here::{directory, dress, failed, make_directory, make_link};
 use super::node::{Identity, Node, checked, stays_below};
@@ -107,7 +106,7 @@ impl Sftp {
         let from = run.everywhere(from).await?;
         let get = Get { run, from, root, open, waiting, opening };
         get.listed(node, there, dir, fresh, &attributes);
-        get.run.sharing.beside(get.all()).await?;
+        get.run.all(|| get.next(), |job| get.job(job)).await?;
         Ok(get.run.summary.take())
     }
 }
@@ -118,22 +117,6 @@ async fn open(run: &Run<'_>, path: &[u8]) -> Result<File, Error> {
 }
 
 impl Get<'_> {
-    /// Does what there is to do, so much of it at a time.
-    async fn all(&self) -> Result<(), Error> {
-        let mut crowd = Crowd::new();
-        loop {
-            while crowd.len() < self.run.most {
-                let Some(job) = self.next() else { break };
-                crowd.push(self.job(job));
-            }
-            if crowd.len() == 0 {
-                return Ok(());
-            }
-            crowd.one().await;
-            self.run.line.check()?;
-        }
-    }
-
     fn next(&self) -> Option<Job> {
         loop {
             if let Some((path, attributes)) = self.run.finished(&self.waiting) {
@@ -245,11 +228,7 @@ impl Get<'_> {
                 (path, done)
             }
         };
-        if let Err(error) = done {
-            if !self.run.line.has_ended() {
-                self.run.failed(path, error);
-            }
-        }
+        self.run.ended(path, done);
     }
 
     /// A path on the server.

@@ -19,10 +19,12 @@ use super::further::Others;
 use super::session::Line;
 use crate::remote::Client;
 use crate::remote::error::{Error, Reason, Step};
+use crowd::Crowd;
 pub(super) use here::{attributes_of, dress};
 use node::Finishing;
 use sharing::{Carried, Carry, Sharing};
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::rc::Rc;
 
 /// Files under way at a time on one session, where the server lets as many be open, and on all sessions: each is a descriptor here.
@@ -300,6 +302,38 @@ impl<'a> Run<'a> {
     /// Nothing more is taken.
     fn full(&self) -> bool {
         self.entries.get() == 0
+    }
+
+    /// Does what there is to do, so much of it at a time.
+    async fn all<Job, Doing: Future<Output = ()>>(
+        &self,
+        next: impl Fn() -> Option<Job>,
+        job: impl Fn(Job) -> Doing,
+    ) -> Result<(), Error> {
+        let walk = async {
+            let mut crowd = Crowd::new();
+            loop {
+                while crowd.len() < self.most {
+                    let Some(next) = next() else { break };
+                    crowd.push(job(next));
+                }
+                if crowd.len() == 0 {
+                    return Ok(());
+                }
+                crowd.one().await;
+                self.line.check()?;
+            }
+        };
+        self.sharing.beside(walk).await
+    }
+
+    /// What a job came to. Once the connection is gone nothing else is of interest.
+    fn ended(&self, path: Vec<u8>, done: Result<(), Error>) {
+        if let Err(error) = done {
+            if !self.line.has_ended() {
+                self.failed(path, error);
+            }
+        }
     }
 
     /// The next directory in which everything is done. Where nothing more is taken those that wait are left out first: they hold

@@ -2,6 +2,7 @@
 
 use crate::remote::error::{Error, Reason, Step};
 use crate::remote::sftp::Attributes;
+use crate::remote::sftp::files::named;
 use crate::remote::sftp::place::NAME_MAX;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -81,24 +82,16 @@ impl Drop for Node {
     }
 }
 
-/// A name from a server, as a name in one directory. `None`: the directory itself or the one above it.
+/// A name from a server, as a name of a file here. `None`: the directory itself or the one above it.
 ///
 /// # Errors
-/// Whatever would lead elsewhere, and what is too long.
+/// Whatever would lead elsewhere, and what no file system here has.
 pub(super) fn checked(name: &[u8]) -> Result<Option<&[u8]>, Error> {
-    match name {
-        b"." | b".." => Ok(None),
-        _ if name.is_empty() || name.contains(&b'/') || name.contains(&0) => {
-            let message = format!("the server names an entry '{}'", name.escape_ascii());
-            Err(Error::new(Step::Sftp, Reason::Protocol, message))
-        }
-        // No file system here has it.
-        _ if name.len() > NAME_MAX => {
-            let message = format!("the server names an entry of {} bytes, too long", name.len());
-            Err(Error::new(Step::Sftp, Reason::Protocol, message))
-        }
-        _ => Ok(Some(name)),
+    if name.len() > NAME_MAX {
+        let message = format!("the server names an entry of {} bytes, too long", name.len());
+        return Err(Error::new(Step::Sftp, Reason::Protocol, message));
     }
+    named(name)
 }
 
 /// Whether a link `depth` directories below the root leads to below the root whatever other such links there are: its `..` come

@@ -1,6 +1,5 @@
 //! A tree from here to the server.
 
-use super::crowd::Crowd;
 use super::here::failed;
 use super::node::{Identity, Node};
 use super::put_file::PutFile;
@@ -88,28 +87,12 @@ impl Sftp {
         let mut put = Put { run, from, root, to, open, waiting, opening };
         put.enter(node, &meta).await?;
         put.to = put.run.everywhere(std::mem::take(&mut put.to)).await?;
-        put.run.sharing.beside(put.all()).await?;
+        put.run.all(|| put.next(), |job| put.job(job)).await?;
         Ok(put.run.summary.take())
     }
 }
 
 impl Put<'_> {
-    /// Does what there is to do, so much of it at a time.
-    async fn all(&self) -> Result<(), Error> {
-        let mut crowd = Crowd::new();
-        loop {
-            while crowd.len() < self.run.most {
-                let Some(job) = self.next() else { break };
-                crowd.push(self.job(job));
-            }
-            if crowd.len() == 0 {
-                return Ok(());
-            }
-            crowd.one().await;
-            self.run.line.check()?;
-        }
-    }
-
     fn next(&self) -> Option<Job> {
         loop {
             if let Some((path, attributes)) = self.run.finished(&self.waiting) {
@@ -215,11 +198,7 @@ impl Put<'_> {
                 (path, done)
             }
         };
-        if let Err(error) = done {
-            if !self.run.line.has_ended() {
-                self.run.failed(path, error);
-            }
-        }
+        self.run.ended(path, done);
     }
 
     /// A path on the server.
