@@ -158,6 +158,25 @@ fn a_further_login_that_is_refused_ends_the_copy() {
     });
 }
 
+/// What is behind a name may be several machines, or somebody else: the others have to meet the one that the first has met.
+#[test]
+fn a_further_session_meets_the_same_host() {
+    with_sshd(Options::default(), |sshd| {
+        with_sshd(Options::default(), move |mut another| {
+            another.replace_host_keys().unwrap();
+            for put in [true, false] {
+                let mut copy = Copy::new(&sshd, put, 64 * MIB);
+                copy.places.key = another.client_key(KeyKind::Ed25519).unwrap();
+                copy.places.further = Some(&another);
+                let error = copy.by(1, |_, _| {}).unwrap_err();
+                assert_eq!((error.step(), error.reason()), (Step::HostKey, Reason::HostKeyChanged));
+                copy.nothing();
+                assert!(!another.log().contains("Accepted"), "{}", another.log());
+            }
+        });
+    });
+}
+
 #[test]
 fn a_further_session_that_is_cut_ends_the_copy() {
     with_sshd(Options::default(), |sshd| {

@@ -175,6 +175,7 @@ fn a_further_session_that_is_cut_ends_the_copy() {
             });
             assert!(cut.get(), "the other session had no share");
             assert_eq!(done.unwrap_err().reason(), Reason::Disconnected);
+            assert!(put || leftovers(&copy.to).is_empty(), "hidden files here");
             // Whole files only: of the others, what the server could not be told of is hidden.
             trees::walk(&copy.to, &mut |path| {
                 let name = path.strip_prefix(&copy.to).unwrap();

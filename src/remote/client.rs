@@ -116,6 +116,7 @@ impl Client {
             files: files.cloned().collect(),
             hash: settings.hash_known_hosts,
             alias: settings.host_key_alias.clone(),
+            only: None,
         };
         let mut timeouts = Timeouts::default();
         timeouts.connect = settings.connect_timeout.unwrap_or(timeouts.connect);
@@ -237,6 +238,18 @@ impl Client {
     #[must_use]
     pub fn host(&self) -> &str {
         &self.name
+    }
+
+    /// The host has to prove that it has this key, whoever is known: it is another session's.
+    pub(super) fn proving(mut self, key: &[u8]) -> Self {
+        self.trust.only = Some(key.to_vec());
+        self
+    }
+
+    /// The name or address that is connected to, and the port there.
+    #[must_use]
+    pub fn destination(&self) -> (&str, u16) {
+        (&self.settings.host_name, self.settings.port)
     }
 
     /// Whom to log in as.

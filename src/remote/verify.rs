@@ -39,6 +39,8 @@ pub(super) struct Trust {
     pub(super) hash: bool,
     /// The name to look up instead of the host's (`HostKeyAlias`).
     pub(super) alias: Option<String>,
+    /// The one key that will do, as well.
+    pub(super) only: Option<Vec<u8>>,
 }
 
 /// The same for one host, its files read.
@@ -81,6 +83,13 @@ impl Verifier<'_> {
 
     /// Takes the key or refuses it; a text is what a person should know.
     pub(super) fn check(&self, key: &HostKey) -> Result<Option<String>, Error> {
+        if self.trust.only.as_ref().is_some_and(|only| only != key.blob()) {
+            let (name, shown) = (self.name(), shown(key));
+            let message =
+                format!("{name} shows a further session {shown}, and the first one another key");
+            let hint = "somebody may stand in between, or several machines answer to this name";
+            return Err(Error::new(Step::HostKey, Reason::HostKeyChanged, message).hint(hint));
+        }
         match self.known.check(self.host, self.port, key) {
             Verdict::Known(_) => Ok(None),
             Verdict::Unknown => self.unknown(key),

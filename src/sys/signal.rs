@@ -120,6 +120,8 @@ fn disposition(signal: Signal, what: libc::sighandler_t) -> io::Result<()> {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: a sigaction of zeros is valid: SIG_DFL, empty mask, no flags.
     let action = unsafe { action.assume_init_mut() };
+    // On the stack that Rust keeps for it: after an overflow there is no room on the other.
+    action.sa_flags = libc::SA_ONSTACK;
     action.sa_sigaction = what;
     // SAFETY: the kernel only reads the action; a handler in it is `enter`, which has the type of a plain one.
     check(unsafe { libc::sigaction(signal, action, std::ptr::null_mut()) }).map(drop)

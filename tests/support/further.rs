@@ -11,6 +11,8 @@ use waitcopy::remote::{Client, Error, Session};
 /// One direction, its empty folders here and there, and the key of the further sessions.
 pub struct Places<'a> {
     pub sshd: &'a Sshd,
+    /// Where those log in, if not there.
+    pub further: Option<&'a Sshd>,
     pub put: bool,
     pub from: PathBuf,
     pub to: PathBuf,
@@ -27,13 +29,15 @@ impl<'a> Places<'a> {
         }
         let [from, to] = if put { [&here, &there] } else { [&there, &here] };
         let key = sshd.client_key(KeyKind::Ed25519).unwrap();
-        Self { sshd, put, from: from.join("from"), to: to.join("to"), key }
+        Self { sshd, further: None, put, from: from.join("from"), to: to.join("to"), key }
     }
 
     /// How further sessions log in.
     pub fn client(&self) -> impl Fn() -> Result<Client, Error> + Send + Sync + use<> {
-        let known = self.sshd.folder().join("known_hosts_of_sessions");
-        let target = format!("{}@127.0.0.1:{}", self.sshd.user(), self.sshd.addr().port());
+        let sshd = self.further.unwrap_or(self.sshd);
+        let known = sshd.folder().join("known_hosts_of_further_sessions");
+        fs::write(&known, sshd.known_hosts()).unwrap();
+        let target = format!("{}@127.0.0.1:{}", sshd.user(), sshd.addr().port());
         let key = self.key.clone();
         move || {
             let client = Client::new(&target)?.agent(IdentityAgent::Off);

@@ -4,6 +4,7 @@
 use crate::support::pattern;
 use std::ffi::OsStr;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -42,10 +43,12 @@ pub fn make(root: &Path) -> (u64, u64) {
 /// Each file and directory, the innermost first.
 pub fn walk(root: &Path, each: &mut dyn FnMut(&Path)) {
     for path in entries(root) {
-        if fs::symlink_metadata(&path).unwrap().is_dir() {
-            walk(&path, each);
-        } else {
-            each(&path);
+        match fs::symlink_metadata(&path) {
+            Ok(meta) if meta.is_dir() => walk(&path, each),
+            Ok(_) => each(&path),
+            // Of a copy under way: it has got its name, or is gone.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => panic!("{path:?}: {error}"),
         }
     }
     each(root);

@@ -17,7 +17,7 @@ pub(super) struct Answers(Option<Arc<Mutex<Kept>>>);
 struct Kept {
     /// The password that came by a descriptor.
     given: Option<Secret>,
-    /// The last answer to each question: the one that got in.
+    /// The last answer to each question.
     answers: Vec<(Question, Secret)>,
 }
 

@@ -55,9 +55,10 @@ pub(super) fn further_client(
     })
 }
 
-/// Who is logged in where.
+/// Who logs in where: a password is for no other port either.
 fn name(client: &Client) -> String {
-    format!("{}@{}", client.user(), client.host())
+    let (host, port) = client.destination();
+    format!("{}@{} port {port}, {host}", client.user(), client.host())
 }
 
 fn on_its_way(

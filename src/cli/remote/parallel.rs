@@ -37,7 +37,9 @@ impl Parallel {
         }
         let host = parsed.operands.first().and_then(|host| host.to_str()).unwrap_or_default();
         let (host, parsed) = (host.to_owned(), Arc::new(parsed.clone()));
-        Ok(Some(Self { further: sessions - 1, host, parsed, answers: Answers::kept() }))
+        // Nobody else, nothing to be said again.
+        let answers = if sessions > 1 { Answers::kept() } else { Answers::default() };
+        Ok(Some(Self { further: sessions - 1, host, parsed, answers }))
     }
 
     /// How each of them logs in.

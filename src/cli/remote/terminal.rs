@@ -91,7 +91,11 @@ impl Raw {
             (&[sys::SIGWINCH], on_resize),
         ] {
             for &signal in signals {
-                sys::on_signal(signal, handler).during("sigaction", signal)?;
+                // Whoever has started us with it ignored means it, but for those that only tell.
+                let tells = matches!(signal, sys::SIGCONT | sys::SIGWINCH);
+                if tells || !sys::is_ignored(signal).during("sigaction", signal)? {
+                    sys::on_signal(signal, handler).during("sigaction", signal)?;
+                }
             }
         }
         let resized = Source::new(reactor, Resized(&modes.resized)).map_err(Exit::from)?;
@@ -128,7 +132,12 @@ impl Raw {
 impl Drop for Raw {
     fn drop(&mut self) {
         restore();
-        RAW.store(false, Ordering::SeqCst);
+        if RAW.swap(false, Ordering::SeqCst) {
+            // A SIGCONT between the two has made it raw once more.
+            let ours = MODES.get().filter(|modes| sys::in_foreground(&modes.terminal));
+            // EIO: as in `restore`.
+            let _ = ours.map(|modes| sys::tcsetattr_now(&modes.terminal, &modes.before));
+        }
     }
 }
 

@@ -60,23 +60,29 @@ impl Others {
     where
         Work: AsyncFn(&Sftp) -> Result<(), Error> + Send + 'static,
     {
-        let client = Arc::clone(&self.client);
-        let call = elsewhere(move || session(&*client, work)).map_err(no_thread)?;
+        let (client, key) = (Arc::clone(&self.client), line.host_key());
+        let call = elsewhere(move || session(&*client, &key, work)).map_err(no_thread)?;
         let ended = Rc::clone(ended);
         ended.running.set(ended.running.get() + 1);
         line.reactor().spawn(async move {
             let done = call.await.unwrap_or_else(|error| Err(no_thread(error)));
             ended.running.set(ended.running.get() - 1);
-            if let Err(error) = done {
-                ended.failure.borrow_mut().get_or_insert(error);
+            match done {
+                Err(error) => ended.fail(error),
+                Ok(()) => ended.waker.take().into_iter().for_each(Waker::wake),
             }
-            ended.waker.take().into_iter().for_each(Waker::wake);
         });
         Ok(())
     }
 }
 
 impl Ended {
+    /// The copy's failure, unless it has one already.
+    pub(super) fn fail(&self, error: Error) {
+        self.failure.borrow_mut().get_or_insert(error);
+        self.waker.take().into_iter().for_each(Waker::wake);
+    }
+
     /// Our own work and that of the others, to the end of all or to the first failure.
     pub(super) async fn beside(
         &self,
@@ -104,17 +110,21 @@ impl Ended {
 /// A further session, from its login to its goodbye, on a thread that is its own.
 fn session(
     client: &dyn Fn() -> Result<Client, Error>,
+    key: &[u8],
     work: impl AsyncFn(&Sftp) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let client = client()?;
     let reactor = Reactor::new().map_err(|f| Error::failure(Step::Settings, &f))?;
     reactor.run(async {
-        let ssh = client.connect_on(&reactor).await?;
+        let ssh = client.proving(key).connect_on(&reactor).await?;
         let sftp = ssh.sftp().await?;
         work(&sftp).await?;
-        sftp.close().await?;
-        // Its work is done, whatever becomes of the goodbye.
-        let _ = reactor.within(Deadline::after(GOODBYE), ssh.close()).await;
+        // Its work is done, whatever becomes of the goodbye; what was given up is taken away before it.
+        let goodbye = async {
+            sftp.close().await?;
+            ssh.close().await
+        };
+        let _ = reactor.within(Deadline::after(GOODBYE), goodbye).await;
         Ok(())
     })
 }

@@ -7,7 +7,7 @@ use super::resume::Identity;
 use crate::failure::Failure;
 use crate::remote::error::{Error, Reason, Step};
 use crate::sys;
-use libc::{EISDIR, ELOOP, ENXIO};
+use libc::{EISDIR, ELOOP, ENOLCK, ENOSYS, ENXIO, EOPNOTSUPP};
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
@@ -16,6 +16,9 @@ use std::path::Path;
 
 /// Said of what is there under its name.
 const FOREIGN: &str = "is there, and is no partial file of ours";
+
+/// How often a partial may be gone by the time that it is locked.
+const TRIES: u32 = 100;
 
 /// What its owner needs.
 pub(super) const OWNER: u32 = 0o600;
@@ -46,13 +49,14 @@ pub(super) fn name(path: &[u8], source: &Identity) -> Vec<u8> {
 }
 
 /// Opens a partial here and holds it, until it is closed, against other copies of the same source. Its name can be foreseen: what
-/// somebody else has put there is not written to. `call` is what `open` makes.
+/// somebody else has put there is not written to. `call` is what `open` makes; `look` says which device and inode has the name now.
 ///
 /// # Errors
 /// It is no file, or another user's, or has another name as well; another copy writes it.
 pub(super) fn opened<F: Into<fs::File>>(
     (call, path): (&'static str, &Path),
     open: impl Fn() -> io::Result<F>,
+    look: impl Fn() -> io::Result<(u64, u64)>,
 ) -> Result<fs::File, Error> {
     let shown = path.file_name().unwrap_or_default().to_string_lossy().escape_debug().to_string();
     let refused = |why| Error::new(Step::Sftp, Reason::Usage, format!("{shown} {why}"));
@@ -60,7 +64,7 @@ pub(super) fn opened<F: Into<fs::File>>(
         let name = shown.clone();
         move |error| Error::failure(Step::Sftp, &Failure::new(call, name, error))
     };
-    loop {
+    for _ in 0..TRIES {
         let opened = match open() {
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                 give_back(path).map_err(|_| error).and_then(|()| open())
@@ -82,10 +86,12 @@ pub(super) fn opened<F: Into<fs::File>>(
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 return Err(refused("is written by another copy"));
             }
+            // This file system has no locks: then nobody is held off.
+            Err(error) if matches!(error.raw_os_error(), Some(ENOSYS | EOPNOTSUPP | ENOLCK)) => {}
             locked => locked.map_err(failed("flock"))?,
         }
-        match fs::symlink_metadata(path) {
-            Ok(now) if (now.dev(), now.ino()) == (meta.dev(), meta.ino()) => return Ok(file),
+        match look() {
+            Ok(now) if now == (meta.dev(), meta.ino()) => return Ok(file),
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(failed("lstat")(error));
             }
@@ -93,6 +99,7 @@ pub(super) fn opened<F: Into<fs::File>>(
             _ => {}
         }
     }
+    Err(refused("is written by one copy after the other"))
 }
 
 /// A copy that was cut at its very end had taken from its owner already.

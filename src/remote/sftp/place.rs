@@ -13,7 +13,7 @@ use crate::sys;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -296,7 +296,8 @@ impl Here {
             Some(_) => {
                 options.read(true).create(true);
                 options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY);
-                partial::opened(("open", &temporary), || options.open(&temporary))?
+                let look = || fs::symlink_metadata(&temporary).map(|now| (now.dev(), now.ino()));
+                partial::opened(("open", &temporary), || options.open(&temporary), look)?
             }
             None => {
                 let opened = options.create_new(true).open(&temporary);

@@ -347,6 +347,11 @@ impl Line {
         self.transport.reactor()
     }
 
+    /// The server's key, as it was shown.
+    pub(super) fn host_key(&self) -> Vec<u8> {
+        self.transport.session().host_key().map(|(key, _)| key.to_vec()).unwrap_or_default()
+    }
+
     /// How many files may be open there at a time.
     pub(super) fn handles(&self) -> usize {
         self.handles.get()

@@ -217,7 +217,7 @@ impl Get<'_> {
                 (listing.node.path.clone(), done)
             }
             Job::File(listing, name) => {
-                (listing.node.below(&name.name), self.file(&listing, &name).await)
+                (listing.node.below(&name.name), self.file(listing, name).await)
             }
             Job::Link(listing, name) => {
                 (listing.node.below(&name), self.link(&listing, &name).await)
@@ -293,10 +293,13 @@ impl Get<'_> {
         Ok(())
     }
 
-    async fn file(&self, listing: &Listing, entry: &Name) -> Result<(), Error> {
-        let Name { name, attributes, .. } = entry.clone();
+    async fn file(&self, listing: Rc<Listing>, entry: Name) -> Result<(), Error> {
+        let Name { name, attributes, .. } = entry;
         let path = self.there(&listing.node.below(&name));
         let (how, dir, fresh) = (self.run.how, Arc::clone(&listing.dir), listing.fresh);
+        // The node is held until the file is here; the directory's handle there is not.
+        let _node = Rc::clone(&listing.node);
+        drop(listing);
         self.run.carry(GetFile { how, path, attributes, dir, name, fresh }).await
     }
 
@@ -309,7 +312,7 @@ impl Get<'_> {
                 FileKind::Directory => self.descend(node, name.to_vec(), attributes, true),
                 FileKind::Regular => {
                     let (name, long) = (name.to_vec(), Vec::new());
-                    return self.file(listing, &Name { name, long, attributes }).await;
+                    return self.file(Rc::clone(listing), Name { name, long, attributes }).await;
                 }
                 _ => self.run.skipped(&node.below(name), "neither file nor directory"),
             }

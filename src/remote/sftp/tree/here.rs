@@ -84,7 +84,9 @@ impl New {
             Some(_) => {
                 // The directory by its descriptor.
                 let below = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string());
-                partial::opened(("openat2", &below.join(OsStr::from_bytes(&temporary))), open)?
+                let path = below.join(OsStr::from_bytes(&temporary));
+                let look = || sys::fstatat(dir, &temporary, false).map(|now| now.id);
+                partial::opened(("openat2", &path), open, look)?
             }
             None => open().map_err(failed("openat2", &temporary))?.into(),
         };

@@ -27,9 +27,10 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
 
-/// Files under way at a time on one session, where the server lets as many be open, and on all sessions: each is a descriptor here.
+/// Files under way at a time on one session, where the server lets as many be open, and on all sessions: each is a descriptor here, and
+/// holds that of its directory.
 const MOST: usize = 128;
-const OF_ALL: usize = 512;
+const OF_ALL: usize = 256;
 /// Directories open at a time.
 const OPEN: usize = 32;
 /// Files of which a part is worth keeping, in bytes.

@@ -186,10 +186,10 @@ impl Put<'_> {
                 (parent.below(&name), done)
             }
             Job::File(listing, name) => {
-                (listing.node.below(&name), self.file(&listing, &name).await)
+                (listing.node.below(&name), self.file(listing, &name).await)
             }
             Job::Link(listing, name) => {
-                (listing.node.below(&name), self.link(&listing, &name).await)
+                (listing.node.below(&name), self.link(listing, &name).await)
             }
             Job::Finish(path, attributes) => {
                 let there = self.there(&path);
@@ -270,12 +270,12 @@ impl Put<'_> {
         Ok(())
     }
 
-    async fn file(&self, listing: &Listing, name: &[u8]) -> Result<(), Error> {
+    async fn file(&self, listing: Rc<Listing>, name: &[u8]) -> Result<(), Error> {
         let file = sys::openat2(&listing.dir, name, Open::Read).map_err(failed("openat2", name))?;
         self.send(listing, name, file.into()).await
     }
 
-    async fn send(&self, listing: &Listing, name: &[u8], file: fs::File) -> Result<(), Error> {
+    async fn send(&self, listing: Rc<Listing>, name: &[u8], file: fs::File) -> Result<(), Error> {
         let meta = file.metadata().map_err(failed("fstat", name))?;
         if !meta.is_file() {
             self.run.skipped(&listing.node.below(name), "neither file nor directory");
@@ -283,10 +283,13 @@ impl Put<'_> {
         }
         let (path, name) = (self.there(&listing.node.below(name)), name.to_vec());
         let (how, fresh) = (self.run.how, listing.fresh);
+        // The node is held until the file is there; the directory's descriptor is not.
+        let _node = Rc::clone(&listing.node);
+        drop(listing);
         self.run.carry(PutFile { how, file, meta, path, name, fresh }).await
     }
 
-    async fn link(&self, listing: &Listing, name: &[u8]) -> Result<(), Error> {
+    async fn link(&self, listing: Rc<Listing>, name: &[u8]) -> Result<(), Error> {
         if self.run.links == Links::Follow {
             return self.followed(listing, name).await;
         }
@@ -306,7 +309,7 @@ impl Put<'_> {
     }
 
     /// What a link leads to, in its place.
-    async fn followed(&self, listing: &Listing, name: &[u8]) -> Result<(), Error> {
+    async fn followed(&self, listing: Rc<Listing>, name: &[u8]) -> Result<(), Error> {
         let stat = sys::fstatat(&listing.dir, name, true).map_err(failed("fstatat", name))?;
         let kind = Attributes { permissions: Some(stat.mode), ..Attributes::default() }.kind();
         match kind {

@@ -11,7 +11,7 @@ use crate::remote::sftp::pieces::WORTH;
 use crate::remote::sftp::session::{Line, Sftp};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +19,8 @@ use std::task::{Context, Poll, Waker};
 
 /// What opening and closing a file costs, as bytes of it.
 const FILE: u64 = 64 << 10;
+/// A file counts for no more, so that sums of them hold.
+const LARGEST: u64 = 1 << 40;
 /// Bytes of a file after which the first session hears of them.
 const HEARD: u64 = 1 << 20;
 
@@ -51,11 +53,17 @@ pub(super) struct Sharing {
     others: Option<Others>,
     ended: Rc<Ended>,
     desks: RefCell<Vec<Arc<Desk>>>,
-    /// Bytes under way: the first session's, then the others'.
-    loads: Vec<Cell<u64>>,
-    /// Files under way on the first session, and on any at most.
-    own: Cell<usize>,
+    /// What is under way: on the first session, then on the others.
+    loads: Vec<Load>,
+    /// Files under way on each at most.
     most: usize,
+}
+
+/// What is under way on one session.
+#[derive(Clone, Default)]
+struct Load {
+    files: Cell<usize>,
+    bytes: Cell<u64>,
 }
 
 /// The files of one further session.
@@ -80,17 +88,24 @@ struct News {
     waker: Option<Waker>,
 }
 
-/// Takes a load off again.
-struct Load<'a> {
-    load: &'a Cell<u64>,
-    own: Option<&'a Cell<usize>>,
+/// A file's part of a load, taken off again at its drop.
+struct Share<'a> {
+    load: &'a Load,
     bytes: u64,
 }
 
-impl Drop for Load<'_> {
+impl<'a> Share<'a> {
+    fn of(load: &'a Load, bytes: u64) -> Self {
+        load.files.set(load.files.get() + 1);
+        load.bytes.set(load.bytes.get() + bytes);
+        Self { load, bytes }
+    }
+}
+
+impl Drop for Share<'_> {
     fn drop(&mut self) {
-        self.load.set(self.load.get() - self.bytes);
-        self.own.iter().for_each(|own| own.set(own.get() - 1));
+        self.load.files.set(self.load.files.get() - 1);
+        self.load.bytes.set(self.load.bytes.get() - self.bytes);
     }
 }
 
@@ -102,8 +117,7 @@ impl Sharing {
             others,
             ended: Rc::default(),
             desks: RefCell::default(),
-            loads: vec![Cell::new(0); count + 1],
-            own: Cell::new(0),
+            loads: vec![Load::default(); count + 1],
             most,
         }
     }
@@ -129,27 +143,29 @@ impl Sharing {
         file: impl Carry,
         mut moved: impl FnMut(u64),
     ) -> Result<Carried, Error> {
-        let bytes = file.size().saturating_add(FILE);
         let at = self.least();
-        let load = &self.loads[at];
-        load.set(load.get() + bytes);
-        let own = Some(&self.own).filter(|_| at == 0);
-        own.iter().for_each(|own| own.set(own.get() + 1));
-        let _load = Load { load, own, bytes };
-        match at.checked_sub(1) {
-            None => file.carry(line, &mut moved).await,
-            Some(other) => self.desk(other, line)?.give(file, moved).await,
+        // A size is the server's word.
+        let _share = Share::of(&self.loads[at], file.size().min(LARGEST) + FILE);
+        let Some(other) = at.checked_sub(1) else { return file.carry(line, &mut moved).await };
+        match self.desk(other, line) {
+            Ok(desk) => desk.give(file, moved).await,
+            Err(error) => {
+                // The copy's failure, and not this file's.
+                self.ended.fail(error);
+                pending().await
+            }
         }
     }
 
     /// Who has the least to do: the first session as long as further logins are not worth their time.
     fn least(&self) -> usize {
         let idle = self.desks.borrow().is_empty();
-        if idle && self.own.get() < self.most && self.loads[0].get() < WORTH {
+        let room = |load: &Load| load.files.get() < self.most;
+        if idle && room(&self.loads[0]) && self.loads[0].bytes.get() < WORTH {
             return 0;
         }
-        let loads = self.loads.iter().map(Cell::get).enumerate();
-        loads.min_by_key(|&(at, load)| (load, at)).map_or(0, |(at, _)| at)
+        let loads = self.loads.iter().enumerate().filter(|(_, load)| room(load));
+        loads.min_by_key(|&(at, load)| (load.bytes.get(), at)).map_or(0, |(at, _)| at)
     }
 
     /// Whether the first session does all.
@@ -287,5 +303,45 @@ impl Slot {
         let waker = news.waker.take();
         drop(news);
         waker.into_iter().for_each(Waker::wake);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LARGEST, Share, Sharing, WORTH};
+    use crate::remote::sftp::further::Others;
+
+    fn three(most: usize) -> Sharing {
+        let others = Others::new(2, || unreachable!("nobody logs in here"));
+        let sharing = Sharing::new(others, most);
+        // As if both had begun.
+        sharing.desks.borrow_mut().extend([Default::default(), Default::default()]);
+        sharing
+    }
+
+    #[test]
+    fn the_first_session_is_filled_before_another_begins() {
+        let sharing = Sharing::new(Others::new(2, || unreachable!("nobody logs in here")), 4);
+        let mut files: Vec<_> = (0..3).map(|_| Share::of(&sharing.loads[0], 1)).collect();
+        assert_eq!(sharing.least(), 0);
+        files.push(Share::of(&sharing.loads[0], 1));
+        assert_eq!(sharing.least(), 1);
+        drop(files);
+        let _file = Share::of(&sharing.loads[0], WORTH);
+        assert_eq!(sharing.least(), 1);
+    }
+
+    /// However little the files of a session are, it has no more of them than it may have open.
+    #[test]
+    fn the_least_bytes_get_the_next_file_where_there_is_room() {
+        let sharing = three(2);
+        let _large = [0, 2].map(|at| Share::of(&sharing.loads[at], LARGEST));
+        let small = [(); 2].map(|()| {
+            assert_eq!(sharing.least(), 1);
+            Share::of(&sharing.loads[1], 1)
+        });
+        assert_eq!(sharing.least(), 0);
+        drop(small);
+        assert_eq!(sharing.least(), 1);
     }
 }
