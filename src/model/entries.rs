@@ -38,7 +38,7 @@ const START: Step = step(Call::Clone, On::Front, Phase::Open, Per::Connection);
 const BY_EPOLL: [Step; 8] =
     [ACCEPT, NONBLOCK, REGISTER, waits_by(Call::EpollWait), RECEIVE, SEND, STALL, CLOSE];
 const IN_EPOLL_WORDS: &str = "accept4 fcntl fcntl epoll_ctl:ADD accept4:EAGAIN \
-                              (epoll_wait recvfrom sendto)* epoll_wait recvfrom:0 close";
+                              (epoll_wait (recvfrom sendto)+ recvfrom:EAGAIN?)* epoll_wait recvfrom:0 close";
 
 const FRONT_IS_LEVEL: &str =
     "datagrams come to the front, which is level-triggered here: it would be epoll";

@@ -1,14 +1,14 @@
 //! **epoll**, level-triggered: the set lives in the kernel. One call waits for all clients, another copies.
 //!
 //! - What blocks: the process, in `epoll_wait`, for all of its clients at once; never in a receive.
-//! - Who copies: the kernel, inside the `recvfrom` that follows.
+//! - Who copies: the kernel, inside the `recvfrom` that follows, and those after it while each brings a whole buffer.
 //! - Calls per request: 3 with one client (`epoll_wait`, `recvfrom`, `sendto`), towards 2 the more are ready
 //!   at once. `epoll_ctl` once per connection, and twice per stall.
 //! - Limits: as many descriptors as the process may have; cost grows with the ready clients only.
 //! - See it: `make strace-epoll`.
 
 use super::{Call, Clients, Failure, Front, Mode, Observer, Service, Settings, Stop, Turn};
-use super::{During, EVENTS_PER_TURN, interrupted_is_none, listen, moment};
+use super::{During, EVENTS_PER_TURN, RECEIVES_PER_TURN, interrupted_is_none, listen, moment};
 use crate::phase::{End, Id};
 use crate::sys::{self, Epoll, EpollEvent, Interest};
 
@@ -67,7 +67,7 @@ fn admit<S: Service + ?Sized, O: Observer>(
     if front.rests() { listen(epoll, front, Interest::NONE) } else { Ok(()) }
 }
 
-/// One turn of a connection that epoll has reported. What is left over is reported again.
+/// A turn of a connection that epoll has reported, and more of them while whole buffers come. What is left over is reported again.
 fn attend<S: Service + ?Sized, O: Observer>(
     epoll: &Epoll,
     clients: &mut Clients,
@@ -76,7 +76,11 @@ fn attend<S: Service + ?Sized, O: Observer>(
     observer: &mut O,
 ) {
     // Interest changes only where a stall begins or ends; closing takes a descriptor out of the set.
-    let interest = match clients.turn(id, service, observer) {
+    let turn = match clients.turn(id, service, observer) {
+        Turn::Full => go_on(clients, id, service, observer),
+        turn => turn,
+    };
+    let interest = match turn {
         Turn::Stalled => Interest::WRITE,
         Turn::Flushed => Interest::READ,
         _ => return,
@@ -86,4 +90,22 @@ fn attend<S: Service + ?Sized, O: Observer>(
     if told.is_some_and(|told| told.is_err()) {
         clients.close(id, End::Failed, observer);
     }
+}
+
+/// As long as each receive brings a whole buffer, the next is likely to bring one, too, and to be told of each would be a call more; up to
+/// its share, since others wait.
+#[inline(never)]
+fn go_on<S: Service + ?Sized, O: Observer>(
+    clients: &mut Clients,
+    id: Id,
+    service: &S,
+    observer: &mut O,
+) -> Turn {
+    for _ in 2..RECEIVES_PER_TURN {
+        match clients.turn(id, service, observer) {
+            Turn::Full => {}
+            turn => return turn,
+        }
+    }
+    clients.turn(id, service, observer)
 }

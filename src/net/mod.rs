@@ -10,6 +10,7 @@ mod drain;
 mod endpoint;
 mod flights;
 mod front;
+mod gathering;
 mod idle;
 mod listener;
 mod ring;

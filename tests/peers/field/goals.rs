@@ -42,6 +42,9 @@ impl Word {
     }
 }
 
+/// A figure of a visit.
+type Measure = fn(&Sample) -> f64;
+
 /// A sentence for each goal that was looked at.
 #[derive(Default)]
 pub struct Goals(Vec<String>);
@@ -62,10 +65,7 @@ impl Goals {
 
     /// Our best, and epoll, beside the best peer and mio: by the better of its two ratios.
     pub fn cell(&mut self, name: &str, lines: &[Line<'_>]) {
-        let of = |of: fn(&Sample) -> f64,
-                  goal: &str,
-                  ours: Option<&Line<'_>>,
-                  peer: Option<&Line<'_>>| {
+        let of = |of: Measure, goal: &str, ours: Option<&Line<'_>>, peer: Option<&Line<'_>>| {
             let (ours, peer) = (ours?, peer?);
             let ratio = ours.against(peer, of);
             let told =
@@ -83,16 +83,14 @@ impl Goals {
         let all = [of(cell::rate, "rate", epoll, mio), of(per_cpu, "per CPU second", epoll, mio)];
         self.either(&format!("{name}, epoll beside mio"), all);
         if name.starts_with("100x") {
-            let peer = best(lines, cell::rate, |entrant| entrant.kind == Kind::Epoll);
-            if let (Some(ring), Some(peer)) = (called("io-uring"), peer) {
-                let ratio = ring.against(peer, cell::rate);
-                let what = format!(
-                    "{name}, io-uring {URING} times the best peer on epoll: {} {}",
-                    peer.entrant.name,
-                    ranged(ratio)
-                );
-                self.say(Word::of(ratio, URING), what);
-            }
+            let measures: [(Measure, _); 2] = [(cell::rate, "rate"), (per_cpu, "per CPU second")];
+            let all = measures.map(|(measure, goal)| {
+                let peer = best(lines, measure, |entrant| entrant.kind == Kind::Epoll)?;
+                let ratio = called("io-uring")?.against(peer, measure);
+                let told = format!("{goal} io-uring / {} {}", peer.entrant.name, ranged(ratio));
+                Some((Word::of(ratio, URING), told))
+            });
+            self.either(&format!("{name}, {URING} times the best peer on epoll"), all);
         }
     }
 
