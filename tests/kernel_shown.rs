@@ -149,9 +149,12 @@ fn a_comparison_has_the_kernels_word_in_a_third_pass() {
             let value = Value::parse(text).unwrap();
             let requests =
                 |cell: &Value| list(cell, "samples")[0].count("kernel.requests").unwrap();
-            list(&value, "cells").iter().all(|cell| requests(cell) > 0)
+            let polls = |cell: &&Value| cell.get("model") == Some(&Value::from("nonblocking"));
+            let (polling, others): (Vec<_>, Vec<_>) = list(&value, "cells").iter().partition(polls);
+            assert!(others.into_iter().all(|cell| requests(cell) > 0), "{value}");
+            polling.into_iter().all(|cell| requests(cell) > 0)
         };
-        // On a busy machine a server may not get a turn in so short a time: a tenth of a second was seen to pass without one.
+        // On a busy machine a server that polls may not get a turn in so short a time.
         let text = std::iter::repeat_with(measured).take(3).find(heard).expect("it is never heard");
         let value = Value::parse(&text).unwrap();
         assert_eq!(value.count("kernel_ns"), Some(100_000_000));

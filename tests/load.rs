@@ -289,6 +289,24 @@ fn a_stall_shows_in_many_corrected_latencies_and_in_one_uncorrected() {
     });
 }
 
+/// Whoever is told of the beginning may take longer than all of the measured time: none of it is over then.
+#[test]
+fn what_the_watch_does_is_not_measured() {
+    struct Slow(Duration);
+    impl Watch for Slow {
+        fn begins(&mut self) {
+            thread::sleep(self.0);
+        }
+    }
+    watchdog(PATIENCE, || {
+        let server = serve("epoll").start();
+        let duration = Duration::from_millis(200);
+        let load = Load { duration, ..Load::new(Endpoint::Tcp(server.address)) };
+        let outcome = load::run(&load, &mut Slow(2 * duration)).unwrap();
+        assert!(outcome.wall >= duration && outcome.requests > 10, "{outcome:?}");
+    });
+}
+
 #[test]
 fn a_rate_is_kept_and_what_could_not_be_sent_is_told() {
     watchdog(PATIENCE, || {

@@ -229,13 +229,17 @@ impl<'c> Pace<'c> {
             self.end_measure(now, now.saturating_add(self.patience));
         } else if self.phase == Phase::WarmUp && now >= self.begin {
             self.phase = Phase::Measured;
-            if self.by_answers() {
-                self.end = now.saturating_add(nanos(self.common.load.duration));
-            }
         } else if running && !state.alive {
             self.end_measure(now, now);
         } else if self.phase == Phase::Measured {
             self.measure(now, state);
+        }
+    }
+
+    /// The measured time of a closed loop begins here, and is as long as was asked for. What is planned goes on by its plan.
+    pub(super) fn measured_from(&mut self, now: u64) {
+        if self.by_answers() {
+            self.end = now.saturating_add(nanos(self.common.load.duration));
         }
     }
 

@@ -148,7 +148,10 @@ impl<F: Flows> Loop<'_, '_, F> {
             match (phase, self.desk.pace.phase) {
                 (Phase::WarmUp, Phase::Measured) => {
                     self.watch.begins();
-                    (begun, cpu) = (now, sys::clock_gettime(Clock::ThreadCpu));
+                    // That took its time, and nobody sent anything meanwhile: none of the measured time is over yet.
+                    begun = super::now();
+                    self.desk.pace.measured_from(begun);
+                    cpu = sys::clock_gettime(Clock::ThreadCpu);
                 }
                 (Phase::WarmUp | Phase::Measured, Phase::Drain) => {
                     self.watch.ends();
