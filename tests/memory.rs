@@ -20,14 +20,8 @@ fn exchanges(client: &mut TcpStream, times: usize) {
     (0..times).for_each(|i| exchange(client, format!("exchange {i}").as_bytes()));
 }
 
-/// Memory of the server's own, in KiB. Unlike VmRSS, which the kernel estimates per CPU, this one is counted.
 fn memory_kib(server: &Server) -> u64 {
-    let of_one = |process| {
-        let text = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap();
-        let line = text.lines().find(|line| line.starts_with("Private_Dirty:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
-    };
-    server.family().into_iter().map(of_one).sum()
+    server.family().into_iter().map(support::own_memory_kib).sum()
 }
 
 for_each_model! {

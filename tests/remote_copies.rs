@@ -7,7 +7,7 @@ mod sessions;
 mod ssh;
 mod support;
 
-use sessions::{forget_peak, memory_kib, on};
+use sessions::{forget_peak, on, peak_kib};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -267,11 +267,11 @@ fn what_is_copied_is_not_kept_in_memory() {
             let mut source = Generator(LEN);
             let put = sftp.put_from(&mut source, Some(LEN as u64), &there, Transfer::new()).await;
             assert_eq!(put.unwrap(), LEN as u64);
-            let after_put = memory_kib("VmHWM") - before;
+            let after_put = peak_kib() - before;
             let mut sink = Counter(0);
             sftp.get_to(&there, &mut sink, Transfer::new()).await.unwrap();
             assert_eq!(sink.0, LEN);
-            let after_get = memory_kib("VmHWM") - before;
+            let after_get = peak_kib() - before;
             println!("{after_put} KiB for the put, {after_get} KiB with the get");
             assert!(after_get < 64 << 10, "{after_put} KiB for the put, {after_get} with the get");
         });

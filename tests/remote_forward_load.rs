@@ -11,7 +11,7 @@ mod slow;
 mod ssh;
 mod support;
 
-use forward::{Forward, descriptors, echo, exchange, local, resident, serving};
+use forward::{Forward, descriptors, echo, exchange, local, serving};
 use remote_cli::Remote;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -19,7 +19,7 @@ use std::process::Command;
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
-use support::{PATIENCE, pattern, until, watchdog};
+use support::{PATIENCE, own_memory_kib, pattern, until, watchdog};
 use waitcopy::lab::sshd::{Dropbear, Options};
 use waitcopy::sys;
 
@@ -48,7 +48,7 @@ fn who_does_not_read_costs_a_window_and_holds_up_nobody() {
         let (echo_at, flood_at) = (forward.addr(), forward.addr());
         let mut neighbour = TcpStream::connect(echo_at).unwrap();
         exchange(&mut neighbour, b"before");
-        let before = resident(forward.pid());
+        let before = own_memory_kib(forward.pid());
         let stalled: Vec<_> = (0..4)
             .map(|_| {
                 let stream = TcpStream::connect(flood_at).unwrap();
@@ -58,10 +58,10 @@ fn who_does_not_read_costs_a_window_and_holds_up_nobody() {
             })
             .collect();
         (0..1000).for_each(|n: u32| exchange(&mut neighbour, &n.to_be_bytes()));
-        let grown = resident(forward.pid()).saturating_sub(before);
-        println!("grown by {} KiB", grown >> 10);
+        let grown = own_memory_kib(forward.pid()).saturating_sub(before);
+        println!("grown by {} KiB", grown);
         // Four windows of 2 MiB, and what the allocator makes of them.
-        assert!(grown < 24 << 20, "{grown}");
+        assert!(grown < 24 << 10, "{grown} KiB");
         // They can go on.
         for mut stream in stalled {
             let mut more = vec![0; 4 << 20];
@@ -89,12 +89,12 @@ fn a_thousand_connections_leave_nothing_behind() {
             std::mem::replace(&mut fds, now) == now
         });
         settled(10);
-        let (fds, before) = (descriptors(forward.pid()), resident(forward.pid()));
+        let (fds, before) = (descriptors(forward.pid()), own_memory_kib(forward.pid()));
         (0..1000).for_each(one);
         settled(fds);
-        let grown = resident(forward.pid()).saturating_sub(before);
-        println!("1,000 in a row: {} KiB more, {fds} descriptors", grown >> 10);
-        assert!(grown < 2 << 20, "{grown}");
+        let grown = own_memory_kib(forward.pid()).saturating_sub(before);
+        println!("1,000 in a row: {} KiB more, {fds} descriptors", grown);
+        assert!(grown < 2 << 10, "{grown} KiB");
         drop(forward);
     });
 }
@@ -104,7 +104,7 @@ fn a_thousand_connections_at_once() {
     on_a_server(|remote| {
         let Some(_guard) = support::many_descriptors(5000) else { return };
         let (forward, at) = local(&remote, echo());
-        let (fds, before) = (descriptors(forward.pid()), resident(forward.pid()));
+        let (fds, before) = (descriptors(forward.pid()), own_memory_kib(forward.pid()));
         let mut streams: Vec<_> = (0..1000).map(|_| TcpStream::connect(at).unwrap()).collect();
         for round in 0..3 {
             for (n, stream) in streams.iter_mut().enumerate() {
@@ -116,9 +116,9 @@ fn a_thousand_connections_at_once() {
                 assert!(reply.as_slice() == pattern(300, n as u64 + round), "{n}");
             }
         }
-        let grown = resident(forward.pid()).saturating_sub(before);
-        println!("1,000 at once: {} KiB more", grown >> 10);
-        assert!(grown < 24 << 20, "{grown}");
+        let grown = own_memory_kib(forward.pid()).saturating_sub(before);
+        println!("1,000 at once: {} KiB more", grown);
+        assert!(grown < 24 << 10, "{grown} KiB");
         drop(streams);
         until("descriptors go", || descriptors(forward.pid()) <= fds + 1);
         let (_, said) = forward.stop();

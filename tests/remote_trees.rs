@@ -12,7 +12,7 @@ mod support;
 mod trees;
 
 use remote_cli::{Remote, names};
-use sessions::{descriptors, forget_peak, memory_kib, on};
+use sessions::{descriptors, forget_peak, memory_kib, on, peak_kib};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
@@ -327,7 +327,7 @@ fn ten_thousand_files_in_flat_memory() {
             for put in [true, false] {
                 let (mut early, mut late) = ((0, 0), (0, 0));
                 let how = Tree::new().told(|event| {
-                    let now = || (descriptors(), memory_kib("VmRSS"));
+                    let now = || (descriptors(), memory_kib());
                     match event {
                         Event::Bytes(bytes) if bytes == FILES / 5 * 1024 => early = now(),
                         Event::Bytes(bytes) if bytes == FILES / 10 * 9 * 1024 => late = now(),
@@ -374,7 +374,7 @@ fn large_files_in_a_tree_share_the_memory() {
             let before = forget_peak();
             sftp.put_tree(&from, &there, Tree::new()).await.unwrap();
             sftp.get_tree(&there, &back, Tree::new()).await.unwrap();
-            let grown = memory_kib("VmHWM") - before;
+            let grown = peak_kib() - before;
             println!("{grown} KiB more");
             assert!(grown < 24 << 10, "{grown} KiB");
             assert_same(&from, &back);

@@ -193,6 +193,41 @@ for_each_model! {
     }
 }
 
+/// A message of 17 whole buffers and a part of one, which is there at once: how many receives follow each readiness call.
+#[test]
+fn whole_buffers_are_received_in_a_row_up_to_the_share() {
+    support::watchdog(support::PATIENCE, || {
+        if !strace_works() {
+            return;
+        }
+        // RECEIVES_PER_TURN of src/model/mod.rs.
+        let share = 16;
+        let (each, drained) = (vec![1; 18], vec![share, 2]);
+        for (model, expected) in [
+            ("select", &each),
+            ("poll", &each),
+            ("epoll", &drained),
+            ("epoll-et", &drained),
+            ("sigio", &drained),
+            ("async", &each),
+        ] {
+            let (server, file) = traced(model, "in-a-row", &[], &[]);
+            let mut client = server.connect();
+            first_look_is_over(model, &file);
+            exchange(&mut client, &[b'z'; 17 * 1024 + 100]);
+            leave(client);
+            server.stop().clean();
+            let trace = trace::read(&file);
+            let calls = trace.conversation();
+            let turns = calls.split(|call| entry(model).1.is_some_and(|wait| call.is(wait)));
+            let brought = |call: &&&Traced| call.word() == "recvfrom";
+            let runs = turns.map(|turn| turn.iter().filter(brought).count());
+            let runs: Vec<_> = runs.filter(|&receives| receives > 0).collect();
+            assert_eq!(&runs, expected, "{model}");
+        }
+    });
+}
+
 /// The kernel's stamp against strace's delay: the data of every receive is there before the receive begins.
 #[test]
 fn data_that_waits_for_its_receive_has_wait_0() {

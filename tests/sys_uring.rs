@@ -5,7 +5,6 @@ mod support;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::thread;
 use std::time::{Duration, Instant};
 use support::{PATIENCE, connected, listening, pattern, skip, watchdog};
 use waitcopy::sys::{self, Completion, Rest, Sent, Shutdown, Taken, Uring, Wait};
@@ -130,43 +129,6 @@ fn a_client_is_accepted_received_from_and_answered() {
         let (whose, input, more) = received(&mut rig);
         assert!((whose, more) == (1, false) && input.unwrap().is_none(), "the end of file");
         assert_eq!(rig.ring.flights(), 3);
-    });
-}
-
-/// Several are waited for for a short while, and one for the rest of the time.
-#[test]
-fn a_call_waits_for_several() {
-    watchdog(PATIENCE, || {
-        let Some(mut rig) = Rig::new(8, 16, 4, 64) else { return };
-        if !rig.ring.gathers() {
-            return support::skip("IORING_FEAT_MIN_TIMEOUT: this kernel has none");
-        }
-        let events: Vec<_> = (0..4).map(|_| sys::eventfd().unwrap()).collect();
-        let limit = Some(PATIENCE / 2);
-        for (within, writers) in [(PATIENCE / 4, 3), (Duration::from_millis(1), 1)] {
-            events.iter().take(writers).for_each(|event| rig.ring.poll(event));
-            rig.hand_over();
-            thread::scope(|scope| {
-                // Each as soon as the one before has come: together only for who waits for all.
-                scope.spawn(|| {
-                    for event in events.iter().take(writers) {
-                        sys::eventfd_write(event).unwrap();
-                        thread::yield_now();
-                    }
-                });
-                rig.ring.enter(Wait::Several { count: 3, within, limit }).unwrap();
-            });
-            rig.ring.collect(&mut rig.sent, &mut rig.completions);
-            assert_eq!(rig.completions.drain(..).count(), writers);
-            events.iter().for_each(|event| _ = sys::eventfd_read(event));
-        }
-        // Nobody comes: the whole time passes.
-        rig.ring.poll(&events[3]);
-        rig.hand_over();
-        let limit = Some(Duration::from_millis(5));
-        let within = Duration::from_millis(1);
-        let waits = rig.ring.enter(Wait::Several { count: 3, within, limit });
-        assert_eq!(support::errno(waits), 62, "ETIME");
     });
 }
 

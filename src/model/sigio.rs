@@ -77,7 +77,8 @@ fn rounds<S: Service + ?Sized, O: Observer>(
             Ok(usize::from(signal.is_some()))
         });
         interrupted_is_none(taken, observer).during("sigtimedwait", "")?;
-        // copy
+        // copy; whoever is carried from here on has had a share, and its next one is in the next round
+        let carried = told.carried.len();
         match signal {
             Some(Signalled::Number(number)) => match told.ids.get(number).copied() {
                 // It is looked after at the end of its rest.
@@ -95,7 +96,7 @@ fn rounds<S: Service + ?Sized, O: Observer>(
             }
             Some(Signalled::Lost) | None => {}
         }
-        for _ in 0..told.carried.len() {
+        for _ in 0..carried {
             match told.carried.pop_front() {
                 Some(Id::LISTENER) => {
                     admit(told, clients, front, service, observer)?;

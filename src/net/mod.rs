@@ -10,7 +10,6 @@ mod drain;
 mod endpoint;
 mod flights;
 mod front;
-mod gathering;
 mod idle;
 mod listener;
 mod ring;

@@ -7,7 +7,6 @@
 
 use super::datagrams::Taken as Brought;
 use super::flights::{Flights, Over, Sending};
-use super::gathering::{Gathering, WITHIN};
 use super::{Clients, Front, Settings};
 use crate::failure::{During, Failure};
 use crate::phase::{Call, Count, End, Id, Observer};
@@ -53,7 +52,6 @@ pub struct Ring {
     behind: bool,
     sent: Vec<Sent>,
     completions: VecDeque<Completion>,
-    gathering: Gathering,
     /// Bytes of one send at most, where several answers go out together.
     piece: usize,
     /// One accept after the other, so that the limit is kept by those who wait in the backlog; otherwise one operation takes all.
@@ -87,7 +85,6 @@ impl Ring {
             behind: false,
             sent: Vec::new(),
             completions: VecDeque::new(),
-            gathering: Gathering::default(),
             piece: settings.buffer.max(PIECE),
             limited: settings.max_connections.is_some(),
             landing: false,
@@ -143,10 +140,6 @@ impl Ring {
             true if self.raw.flights() > 0 => Wait::For(Some(PATIENCE)),
             true => Wait::Look,
             false if self.behind => Wait::Look,
-            false if self.gathering.count() > 1 => {
-                let count = self.gathering.count();
-                Wait::Several { count, within: WITHIN, limit: timeout }
-            }
             false => Wait::For(timeout),
         };
         if O::STAMPS && self.sends > 0 {
@@ -170,9 +163,6 @@ impl Ring {
             entered.map(|_| inputs().count())
         });
         (0..more).for_each(|_| observer.called(Call::IoUringEnter));
-        if entered.is_ok() && !matches!(wait, Wait::Look) && self.raw.gathers() {
-            self.gathering.came(self.completions.len());
-        }
         // Interrupted before the kernel has read them.
         self.behind = behind && self.raw.unread() > 0;
         tolerate(entered, observer)?;

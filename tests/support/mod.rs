@@ -29,7 +29,7 @@ macro_rules! for_each_model {
     ($(#[$note:meta])* fn $name:ident($model:ident: &str) $body:block) => {
         $(#[$note])*
         mod $name {
-            #[allow(unused_imports)]
+            #[allow(unused_imports, reason = "a test may need nothing of its file")]
             use super::*;
             use $crate::support::PATIENCE;
             fn run($model: &str) { let model = $model.to_owned(); support::watchdog(PATIENCE, move || { let $model = model.as_str(); $body }) }
@@ -68,6 +68,14 @@ pub const TESTED_MODELS: [&str; 14] = [
     "prefork",
     "reuseport",
 ];
+
+/// Memory of a process's own, in KiB. Unlike VmRSS, which the kernel estimates per CPU (proc_pid_status(5)), this one is
+/// counted.
+pub fn own_memory_kib(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("Private_Dirty:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
 
 /// Runs a test on a thread of its own and fails it when it takes longer than `limit`.
 pub fn watchdog(limit: Duration, test: impl FnOnce() + Send + 'static) {

@@ -1,7 +1,7 @@
 //! Sessions of the remote with private servers, and what this process costs meanwhile.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "as in mod.rs")]
 
-use crate::support::{PATIENCE, watchdog};
+use crate::support::{PATIENCE, own_memory_kib, watchdog};
 use std::cell::{Cell, RefCell};
 use std::fs;
 use std::future::{Future, poll_fn};
@@ -74,17 +74,22 @@ pub fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count() - 1
 }
 
-/// A line of /proc/self/status in KiB: `VmRSS`, or `VmHWM`, its peak.
-pub fn memory_kib(what: &str) -> u64 {
+/// This process's memory of its own, in KiB.
+pub fn memory_kib() -> u64 {
+    own_memory_kib(std::process::id())
+}
+
+/// The most that this process had in memory, `VmHWM` of /proc/self/status in KiB.
+pub fn peak_kib() -> u64 {
     let text = fs::read_to_string("/proc/self/status").unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':')).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 /// From now on `VmHWM` is the peak since now (proc(5), `/proc/pid/clear_refs`). What it is now, in KiB.
 pub fn forget_peak() -> u64 {
     fs::write("/proc/self/clear_refs", "5").unwrap();
-    memory_kib("VmHWM")
+    peak_kib()
 }
 
 /// Something that one future tells and another waits for.

@@ -62,16 +62,17 @@ impl Answers {
     }
 }
 
-/// The question that is one of a key file, of the method "password", or the server's own single hidden one.
+/// For the passphrase of a key file.
 fn passphrase(host: &str, file: &Path) -> Question {
     (host.to_owned(), format!("passphrase of {}", file.display()))
 }
 
+/// For the password, by the method of this name.
 fn password(host: &str) -> Question {
     (host.to_owned(), "password".to_owned())
 }
 
-/// `None`: several at once, or one whose answer may be seen, are no password. A code that is good for one login could be among them.
+/// What the server asks itself, when it is one thing and hidden. `None`: several at once, or one whose answer may be seen, are no password. A code that is good for one login could be among them.
 fn hidden(host: &str, prompts: &[Prompt]) -> Option<Question> {
     match prompts {
         [Prompt { echo: false, text }] => Some((host.to_owned(), format!("asked: {text}"))),

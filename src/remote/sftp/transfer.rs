@@ -100,8 +100,9 @@ impl<'a> Transfer<'a> {
     }
 
     /// So many further sessions share the work on a file of 8 MiB or more, each on a thread of its own and logged in by its own client, which
-    /// `client` makes there: one session goes no further than one core. A failure of any of them is the copy's. Not of streams,
-    /// not in place, and not with [`resume`](Self::resume), whose partials have no holes: those take one session.
+    /// `client` makes there: one session goes no further than one core. Each must meet the host key that the first one has met. A failure
+    /// of any of them is the copy's. Not of streams, not in place, and not with [`resume`](Self::resume), whose partials have no holes:
+    /// those take one session.
     #[must_use]
     pub fn parallel(
         mut self,

@@ -176,7 +176,6 @@ pub(super) const FEAT_SINGLE_MMAP: u32 = 1 << 0;
 pub(super) const FEAT_NODROP: u32 = 1 << 1;
 pub(super) const FEAT_EXT_ARG: u32 = 1 << 8;
 pub(super) const FEAT_CQE_SKIP: u32 = 1 << 11;
-pub(super) const FEAT_MIN_TIMEOUT: u32 = 1 << 15;
 
 // io_uring_enter(2), flags.
 pub(super) const ENTER_GETEVENTS: u32 = 1 << 0;

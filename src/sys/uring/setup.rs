@@ -41,15 +41,6 @@ pub enum Wait {
     Look,
     /// Until there is one, or for so long; `None` is for ever.
     For(Option<Duration>),
-    /// Until there are `count`; after `within` until there is one, or for so long. Only of a ring that [gathers](Uring::gathers).
-    Several {
-        /// How many are waited for first.
-        count: u32,
-        /// For how long, in whole microseconds.
-        within: Duration,
-        /// How long in all; `None` is for ever.
-        limit: Option<Duration>,
-    },
 }
 
 /// A ring. It belongs to the thread that made it (`IORING_SETUP_SINGLE_ISSUER`), and is therefore not [`Send`].
@@ -57,7 +48,6 @@ pub enum Wait {
 pub struct Uring {
     fd: OwnedFd,
     flags: u32,
-    features: u32,
     sq: Sq,
     pub(super) cq: Cq,
     /// Operations for which the ring had no room.
@@ -143,7 +133,6 @@ impl Uring {
         Ok(Self {
             fd,
             flags: way,
-            features: params.features,
             sq,
             cq,
             backlog: VecDeque::new(),
@@ -177,12 +166,6 @@ impl Uring {
     #[must_use]
     pub fn deferred(&self) -> bool {
         self.flags & abi::SETUP_DEFER_TASKRUN != 0
-    }
-
-    /// Whether it may wait for several completions a short while, and then for one (`IORING_FEAT_MIN_TIMEOUT`, Linux 6.12).
-    #[must_use]
-    pub fn gathers(&self) -> bool {
-        self.features & abi::FEAT_MIN_TIMEOUT != 0
     }
 
     /// Operations in flight: their last completion has not come.
@@ -229,18 +212,9 @@ impl Uring {
         if wait != Wait::Not {
             flags = abi::ENTER_GETEVENTS;
         }
-        let several = match wait {
-            Wait::For(limit) => Some((1, limit)),
-            Wait::Several { count, within, limit } => {
-                argument.min_wait_usec = u32::try_from(within.as_micros()).unwrap_or(u32::MAX);
-                flags |= abi::ENTER_EXT_ARG;
-                Some((count, limit))
-            }
-            Wait::Not | Wait::Look => None,
-        };
-        if let Some((count, limit)) = several {
+        if let Wait::For(limit) = wait {
             // What has found no room yet must not wait for what others do.
-            least = if self.backlog.is_empty() { count } else { 0 };
+            least = u32::from(self.backlog.is_empty());
             if let Some(limit) = limit {
                 time = abi::KernelTimespec::of(limit);
                 argument.ts = (&raw const time) as u64;

@@ -178,7 +178,8 @@ impl<'a> Tree<'a> {
     }
 
     /// So many further sessions copy files, too, once the first one has its hands full; each is on a thread of its own and logged in by its own
-    /// client, which `client` makes there. A file is one session's. A session that fails ends the copy.
+    /// client, which `client` makes there. Each must meet the host key that the first one has met. A file is one session's. A session that fails
+    /// ends the copy.
     #[must_use]
     pub fn parallel(
         mut self,
