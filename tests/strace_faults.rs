@@ -6,9 +6,13 @@ mod trace;
 
 use std::io::Read;
 use std::time::{Duration, Instant};
-use support::{exchange, report, scratch, strace_works};
+use support::{exchange, report, scratch, strace_works, until};
 use trace::{Trace, entry, leave, one_acceptor, serve_one, traced};
 use waitcopy::phase::{Call, Waits};
+use waitcopy::sys::{self, SIGCONT, SIGSTOP};
+
+/// How long a listener rests.
+const REST: Duration = Duration::from_millis(50);
 
 /// Serves two clients while accept4 fails so.
 fn accepting_under(model: &str, errno: &str, when: &str) -> (Trace, support::Ended) {
@@ -47,13 +51,42 @@ for_each_model! {
         for errno in ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"] {
             let start = Instant::now();
             let (trace, ended) = accepting_under(model, errno, "1..3");
-            // It did not spin: a rest is 50 ms.
-            assert!(start.elapsed() >= 3 * Duration::from_millis(50), "{errno}");
+            // It did not spin.
+            assert!(start.elapsed() >= 3 * REST, "{errno}");
             assert_eq!(trace.injected("accept4"), 3);
             let counts = ["accept retried", "accept rested"].map(|name| ended.count(name));
             assert_eq!(counts, [0, 3], "{errno}");
             assert!(ended.stderr.contains(errno), "{}", ended.stderr);
         }
+    }
+}
+
+for_each_model! {
+    /// The same: what is told while the listener rests, and found when the rest is over, is one reason to try again, and not two.
+    fn a_rest_is_a_whole_one(model: &str) {
+        if !strace_works() || entry(model).0.waits == Waits::Completion {
+            return;
+        }
+        let options = ["-e", "trace=accept4", "-e", "inject=accept4:error=ENOMEM:when=1..3"];
+        let (server, file) = traced(model, "whole-rest", &options, one_acceptor(model));
+        let failed = || trace::read(&file).injected("accept4");
+        let mut first = server.connect();
+        until("it rests", || failed() > 0);
+        let acceptor = server.accepting_pid();
+        sys::kill(acceptor, SIGSTOP).unwrap();
+        let said = || std::fs::read_to_string(&file).unwrap();
+        until("it is stopped", || said().contains("stopped by SIGSTOP"));
+        let mut second = server.connect();
+        // So that the rest is over when it goes on.
+        std::thread::sleep(REST);
+        let (left, start) = (3 - failed(), Instant::now());
+        sys::kill(acceptor, SIGCONT).unwrap();
+        exchange(&mut first, b"first");
+        assert!(start.elapsed() >= REST * u32::try_from(left).unwrap(), "{:?}", start.elapsed());
+        leave(first);
+        exchange(&mut second, b"second");
+        leave(second);
+        assert_eq!(server.stop().clean().count("accept rested"), 3);
     }
 }
 

@@ -77,12 +77,10 @@ fn rounds<S: Service + ?Sized, O: Observer>(
             Ok(usize::from(signal.is_some()))
         });
         interrupted_is_none(taken, observer).during("sigtimedwait", "")?;
-        // copy; whoever is carried from here on has had a share, and its next one is in the next round
-        let carried = told.carried.len();
+        // copy; whoever is carried from here on has had a share, and the next one is in the next round
+        let mut due = told.carried.len();
         match signal {
             Some(Signalled::Number(number)) => match told.ids.get(number).copied() {
-                // It is looked after at the end of its rest.
-                Some(Id::LISTENER) if front.rests() => {}
                 Some(Id::LISTENER) => {
                     admit(told, clients, front, service, observer)?;
                 }
@@ -93,10 +91,11 @@ fn rounds<S: Service + ?Sized, O: Observer>(
             },
             Some(Signalled::Lost) if !stop.requested() => {
                 told.poll(clients, front, observer)?;
+                due = told.carried.len();
             }
             Some(Signalled::Lost) | None => {}
         }
-        for _ in 0..carried {
+        for _ in 0..due {
             match told.carried.pop_front() {
                 Some(Id::LISTENER) => {
                     admit(told, clients, front, service, observer)?;
@@ -110,7 +109,8 @@ fn rounds<S: Service + ?Sized, O: Observer>(
     Ok(())
 }
 
-/// Takes in who is waiting, asks for signals of each, and looks once without one.
+/// Takes in who is waiting, asks for signals of each, and looks once without one. A listener that rests is looked after at the end of
+/// its rest.
 fn admit<S: Service + ?Sized, O: Observer>(
     told: &mut Told<'_>,
     clients: &mut Clients,
@@ -118,6 +118,9 @@ fn admit<S: Service + ?Sized, O: Observer>(
     service: &S,
     observer: &mut O,
 ) -> Result<(), Failure> {
+    if front.rests() {
+        return Ok(());
+    }
     clients.admit_all(front, service, observer, |connection, id, observer| {
         (0..4).for_each(|_| observer.called(Call::Fcntl));
         // ENOMEM: this client's bad luck.
