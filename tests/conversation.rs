@@ -305,6 +305,21 @@ for_each_model! {
 }
 
 for_each_model! {
+    /// The time runs from the last byte, also where the end of a send is seen with the next wait only.
+    fn the_idle_time_begins_with_the_last_byte(model: &str) {
+        const LIMIT: Duration = Duration::from_secs(2);
+        let server = serve(model).args(&["--idle-timeout", "2s"]).start();
+        let mut client = server.connect();
+        let start = Instant::now();
+        exchange(&mut client, b"hello");
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+        // A sixteenth late at most, and whatever a busy machine adds.
+        assert!(start.elapsed() < LIMIT * 3 / 2, "after {:?}", start.elapsed());
+        assert_eq!(server.stop().clean().count("timed out"), 1);
+    }
+}
+
+for_each_model! {
     /// Signals interrupt the wait again and again; the time-out is measured over all of it.
     fn signals_do_not_put_off_the_idle_time_out(model: &str) {
         let server = serve(model).args(&["--idle-timeout", "1s"]).start();

@@ -7,7 +7,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use support::streams::Endless;
 use support::{
-    PATIENCE, Server, exchange, pattern, report, scratch, serve, state, until, watchdog,
+    PATIENCE, Server, exchange, pattern, proc_status, report, scratch, serve, state, until,
+    watchdog,
 };
 use waitcopy::json::Value;
 use waitcopy::sys::{self, SIGTERM};
@@ -150,6 +151,27 @@ fn children_do_not_outlive_a_killed_parent() {
         assert!(start.elapsed() < Duration::from_secs(10), "{model}: {:?}", start.elapsed());
         drop(clients);
         assert_eq!(server.wait().status.code(), None, "{model}");
+    });
+}
+
+/// Fault 12: a child holds a connection that its parent has closed. What comes on it wakes the child and never the parent.
+#[test]
+fn what_a_child_holds_wakes_no_parent() {
+    watchdog(PATIENCE, || {
+        let server = serve("fork").start();
+        let mut client = server.connect();
+        exchange(&mut client, b"served by a child");
+        let parent = server.server_pid();
+        let woken = || proc_status(parent, "voluntary_ctxt_switches:");
+        until("the parent sleeps", || state(parent) == 'S');
+        let before = woken();
+        (0..200).for_each(|n: u32| exchange(&mut client, &n.to_be_bytes()));
+        assert_eq!(woken(), before, "wake-ups of the parent");
+        // It was asleep, and not gone.
+        exchange(&mut server.connect(), b"another");
+        until("it has woken up for this one", || woken() > before);
+        drop(client);
+        server.stop().clean();
     });
 }
 

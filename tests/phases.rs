@@ -2,14 +2,15 @@
 
 mod support;
 
-use std::io::{Read, Write};
-use std::net::SocketAddr;
-use std::process::Command;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use support::{Ended, exchange, report, scratch, serve};
 use waitcopy::json::Value;
 use waitcopy::model::{self, Per, Who};
+use waitcopy::net::Transport;
 use waitcopy::phase::{Call, Waits};
 
 /// How long a client keeps its server waiting.
@@ -21,6 +22,38 @@ const SEEN: Duration = Duration::from_millis(60);
 fn pause() {
     let (_keeps_it_open, never) = mpsc::channel::<()>();
     never.recv_timeout(PAUSE).unwrap_err();
+}
+
+for_each_model! {
+    /// Who types sees each phase at once, and not with the next message.
+    fn a_send_is_told_before_the_next_input(model: &str) {
+        for transport in [&[][..], &["--udp"]] {
+            let udp = !transport.is_empty();
+            if udp && model::find(model).unwrap().serves(Transport::Udp).is_err() {
+                continue;
+            }
+            let mut command = Command::new(support::WAITCOPY);
+            command.args(["serve", model, "--phases", "--listen", "127.0.0.1:0"]).args(transport);
+            let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+            let ready = lines.next().unwrap();
+            let at: SocketAddr = ready.rsplit(' ').next().unwrap().parse().unwrap();
+            let _client: Box<dyn std::any::Any> = if !udp {
+                let mut client = TcpStream::connect(at).unwrap();
+                exchange(&mut client, b"hello");
+                Box::new(client)
+            } else {
+                let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+                client.send_to(b"hello", at).unwrap();
+                client.recv(&mut [0; 9]).unwrap();
+                Box::new(client)
+            };
+            // The watchdog ends what waits for a line that does not come.
+            assert!(lines.any(|line| line.contains("  send ")), "{model} {transport:?}");
+            waitcopy::sys::kill(child.id(), waitcopy::sys::SIGTERM).unwrap();
+            child.wait().unwrap();
+        }
+    }
 }
 
 /// What the scripted client did.

@@ -209,7 +209,7 @@ fn whole_buffers_are_received_in_a_row_up_to_the_share() {
             ("epoll", &drained),
             ("epoll-et", &drained),
             ("sigio", &drained),
-            ("async", &each),
+            ("async", &drained),
         ] {
             let (server, file) = traced(model, "in-a-row", &[], &[]);
             let mut client = server.connect();

@@ -5,6 +5,7 @@ use super::{Exit, Parsed, print};
 use crate::json::Value;
 use crate::lab::draw::{self, All, Canvas, Figure, Lanes, Look, Plan, Run};
 use crate::model::CATALOGUE;
+use crate::net::Transport;
 use crate::sys;
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, Write};
@@ -135,13 +136,13 @@ fn asked(parsed: &Parsed) -> Result<Asked, Exit> {
     let plan = |model| Plan { model, delay, clients: clients_or_one, kernel };
     if *name != "all" {
         let model = find_model(name)?;
-        super::must_run(model)?;
+        super::must_run(model, Transport::Tcp)?;
         return Ok(Asked::Runs(vec![plan(model)]));
     }
     if clients.is_some() {
         return Err(Exit::usage("draw all has one client for each model: no --clients beside it"));
     }
-    Ok(Asked::Runs(super::available().into_iter().map(plan).collect()))
+    Ok(Asked::Runs(super::available(Transport::Tcp).into_iter().map(plan).collect()))
 }
 
 /// The runs in a file: what `--json` has printed, or a server's report.

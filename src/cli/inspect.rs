@@ -30,14 +30,14 @@ pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
     let endpoint = endpoint(parsed)?;
     let transport = endpoint.transport();
     let models: Vec<&'static Model> = if name == "all" {
-        let models = super::available().into_iter();
+        let models = super::available(transport).into_iter();
         models.filter(|model| model.serves(transport).is_ok()).collect()
     } else {
         let model = find_model(name)?;
         model.serves(transport).map_err(|why| {
             Exit::usage(format!("{name} does not serve {}: {why}", transport.name()))
         })?;
-        super::must_run(model)?;
+        super::must_run(model, transport)?;
         vec![model]
     };
     if parsed.has("kernel") {

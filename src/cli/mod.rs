@@ -18,7 +18,7 @@ mod verbs;
 use crate::failure::Failure;
 use crate::lab::kernel::Trouble;
 use crate::model::{CATALOGUE, Model};
-use crate::net::AddressError;
+use crate::net::{AddressError, Transport};
 use flags::{Command, Parsed};
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -172,10 +172,10 @@ fn dispatch(command: &Command, parsed: &Parsed) -> Result<(), Exit> {
     }
 }
 
-/// The models of the catalogue that this machine can run; of the others it is said why not.
-fn available() -> Vec<&'static Model> {
+/// The models of the catalogue that this machine can run so; of the others it is said why not.
+fn available(transport: Transport) -> Vec<&'static Model> {
     let runs = |model: &&Model| {
-        let why = model.available().err();
+        let why = model.available(transport).err();
         if let Some(why) = &why {
             // What cannot be said is not missed.
             let _ = writeln!(io::stderr(), "waitcopy: {} left out: {why}", model.name);
@@ -185,9 +185,9 @@ fn available() -> Vec<&'static Model> {
     CATALOGUE.iter().filter(runs).collect()
 }
 
-/// Refuses a model that this machine cannot run.
-fn must_run(model: &Model) -> Result<(), Exit> {
-    model.available().map_err(|why| Exit::unavailable(format!("{}: {why}", model.name)))
+/// Refuses a model that this machine cannot run so.
+fn must_run(model: &Model, transport: Transport) -> Result<(), Exit> {
+    model.available(transport).map_err(|why| Exit::unavailable(format!("{}: {why}", model.name)))
 }
 
 fn unknown(name: &str) -> Exit {

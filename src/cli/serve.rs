@@ -59,7 +59,7 @@ struct Asked {
 
 pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
     let asked = asked(parsed)?;
-    super::must_run(asked.model)?;
+    super::must_run(asked.model, asked.endpoint.transport())?;
     let stop = start_stop(asked.drain)?;
     let tally = Tally::new(true).map_err(|e| failed("mmap", &e))?;
     let Asked { model, endpoint, service: (service_name, service), backlog, settings, .. } = asked;

@@ -1,6 +1,7 @@
 //! What this machine is and can do.
 
 use crate::json::Value;
+use crate::net::Ring;
 use crate::phase::{Calibration, Nanos, Over, Primed};
 use crate::sys;
 use std::fs;
@@ -127,15 +128,16 @@ fn tracefs() -> Ability {
 }
 
 fn io_uring() -> Ability {
-    let (good, found) = match sys::Uring::setup(1, 2) {
-        Ok(_) => (true, "io_uring_setup works".to_owned()),
-        Err(error) => (false, format!("io_uring_setup: {}", sys::describe(&error))),
+    // The same check as the model's own.
+    let refused = |datagrams| Ring::available(datagrams).err();
+    let (what, failure) = match (refused(false), refused(true)) {
+        (None, None) => return ability("io_uring", true, "streams and datagrams", ""),
+        (None, Some(failure)) => ("streams, no datagrams: ", failure),
+        (Some(failure), _) => ("", failure),
     };
-    let remedy = match read("/proc/sys/kernel/io_uring_disabled").as_deref() {
-        Some("1" | "2") => "sysctl kernel.io_uring_disabled=0",
-        _ => "a kernel from 5.1 on, and a sandbox that allows io_uring_setup",
-    };
-    ability("io_uring", good, found, remedy)
+    let errno = failure.errno().unwrap_or(0);
+    let remedy = sys::uring_remedy(&io::Error::from_raw_os_error(errno));
+    ability("io_uring", false, format!("{what}{}", failure.hint(None)), remedy)
 }
 
 fn descriptors() -> Ability {

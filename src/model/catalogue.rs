@@ -160,12 +160,15 @@ impl Model {
         refused.map_or(Ok(()), |(_, why)| Err(why))
     }
 
-    /// Whether this machine has what it needs.
+    /// Whether this machine has what it needs for a transport: rings need Linux 6.0, with datagrams 6.1.
     ///
     /// # Errors
     /// What was refused, and what can be done about it.
-    pub fn available(&self) -> Result<(), Failure> {
-        if self.waits == Waits::Completion { Ring::available() } else { Ok(()) }
+    pub fn available(&self, transport: Transport) -> Result<(), Failure> {
+        match self.waits {
+            Waits::Completion => Ring::available(transport.kind() == Kind::Datagram),
+            _ => Ok(()),
+        }
     }
 
     /// Its calls at steady state on a transport. Datagrams have no connection that is opened, stalls and is closed: what

@@ -1,7 +1,7 @@
 //! **async**: a future for each connection, on epoll. The same waits and copies; only the code has another shape.
 //!
 //! - What blocks: the process, in `epoll_wait`, for all of its clients at once; never in a receive. A future that waits is put aside.
-//! - Who copies: the kernel, inside the `recvfrom` that follows.
+//! - Who copies: the kernel, inside the `recvfrom` that follows, and those after it while each brings a whole buffer.
 //! - Calls per request: those of `epoll`, one for one: 3 with one client, towards 2 the more are ready at once.
 //! - Limits: those of `epoll`; and each connection costs its future, which the compiler makes of `handle`, and a waker. One that computes
 //!   for long holds up all the others, as in any loop.
@@ -10,7 +10,7 @@
 
 use super::executor::{Readiness, Ready, Tasks};
 use super::{Call, Clients, Failure, Front, Mode, Observer, Service, Settings, Stop, Turn};
-use super::{During, EVENTS_PER_TURN, interrupted_is_none};
+use super::{During, EVENTS_PER_TURN, RECEIVES_PER_TURN, interrupted_is_none};
 use crate::phase::{End, Id};
 use crate::sys::{EpollEvent, Interest};
 use std::cell::RefCell;
@@ -87,8 +87,14 @@ async fn handle<S: Service + ?Sized, O: Observer>(
     loop {
         // wait
         conn.ready(Interest::READ).await;
-        // copy, and answer
+        // copy, and answer; where a whole buffer came, another is likely to be there
         let mut turn = conn.turn();
+        for _ in 1..RECEIVES_PER_TURN {
+            if turn != Turn::Full {
+                break;
+            }
+            turn = conn.turn();
+        }
         // What the kernel did not take waits for room, and nothing is read meanwhile.
         while let Turn::Stalled | Turn::Draining | Turn::StillStalled = turn {
             conn.ready(Interest::WRITE).await;

@@ -77,8 +77,10 @@ fn rounds<S: Service + ?Sized, O: Observer>(
             Ok(usize::from(signal.is_some()))
         });
         interrupted_is_none(taken, observer).during("sigtimedwait", "")?;
-        // copy; whoever is carried from here on has had a share, and the next one is in the next round
-        let mut due = told.carried.len();
+        // copy
+        let carried = told.carried.len();
+        // Who is carried at once has had a share, and the next one is in the next round.
+        let mut had_its_share = 0;
         match signal {
             Some(Signalled::Number(number)) => match told.ids.get(number).copied() {
                 Some(Id::LISTENER) => {
@@ -86,16 +88,18 @@ fn rounds<S: Service + ?Sized, O: Observer>(
                 }
                 // It is in the list and has its turn below.
                 Some(id) if clients.carried(id) => {}
-                Some(id) => attend(told, clients, id, false, service, observer),
+                Some(id) => {
+                    attend(told, clients, id, false, service, observer);
+                    had_its_share = told.carried.len() - carried;
+                }
                 None => {}
             },
             Some(Signalled::Lost) if !stop.requested() => {
                 told.poll(clients, front, observer)?;
-                due = told.carried.len();
             }
             Some(Signalled::Lost) | None => {}
         }
-        for _ in 0..due {
+        for _ in 0..told.carried.len() - had_its_share {
             match told.carried.pop_front() {
                 Some(Id::LISTENER) => {
                     admit(told, clients, front, service, observer)?;

@@ -73,10 +73,7 @@ impl Ring {
         };
         let buffers = (MEMORY / size).clamp(LEAST_BUFFERS, MOST_BUFFERS) as u32;
         let operations = OPERATIONS.min(completions);
-        let oldest = match front {
-            Front::Stream(_) => LINUX_6_0,
-            Front::Datagram(_) => LINUX_6_1,
-        };
+        let oldest = oldest(matches!(front, Front::Datagram(_)));
         let raw = start(operations, completions, (buffers, size as u32), oldest)?;
         Ok(Self {
             raw,
@@ -91,12 +88,12 @@ impl Ring {
         })
     }
 
-    /// Whether this machine has what a ring needs.
+    /// Whether this machine has what a ring needs, for streams or for datagrams.
     ///
     /// # Errors
     /// The call, its errno, and what can be done about it.
-    pub fn available() -> Result<(), Failure> {
-        start(1, 2, (1, 64), LINUX_6_0).map(drop)
+    pub fn available(datagrams: bool) -> Result<(), Failure> {
+        start(1, 2, (1, 64), oldest(datagrams)).map(drop)
     }
 
     /// Has the stop end a wait.
@@ -136,16 +133,21 @@ impl Ring {
         timeout: Option<Duration>,
         observer: &mut O,
     ) -> Result<(), Failure> {
+        // Who watches has the sends by themselves, and sees them before the wait. What is sent behind one of them is handed over in turn.
+        while O::STAMPS && self.sends > 0 {
+            let sends = std::mem::take(&mut self.sends);
+            let handed = observer.hand_over(sends, || self.raw.enter(Wait::Not));
+            tolerate(handed, observer)?;
+            self.raw.collect(&mut self.sent, &mut self.completions);
+            self.behind &= self.raw.unread() > 0;
+            self.land(clients, observer);
+        }
         let wait = match self.landing {
             true if self.raw.flights() > 0 => Wait::For(Some(PATIENCE)),
             true => Wait::Look,
-            false if self.behind => Wait::Look,
+            false if self.behind || !self.completions.is_empty() => Wait::Look,
             false => Wait::For(timeout),
         };
-        if O::STAMPS && self.sends > 0 {
-            let handed = observer.hand_over(self.sends, || self.raw.enter(Wait::Not));
-            tolerate(handed, observer)?;
-        }
         self.sends = 0;
         let behind = std::mem::take(&mut self.behind);
         let mut more = 0;
@@ -166,11 +168,16 @@ impl Ring {
         // Interrupted before the kernel has read them.
         self.behind = behind && self.raw.unread() > 0;
         tolerate(entered, observer)?;
+        self.land(clients, observer);
+        Ok(())
+    }
+
+    /// What is to be said and done of the sends that are over.
+    fn land<O: Observer>(&mut self, clients: &mut Clients, observer: &mut O) {
         let mut sent = std::mem::take(&mut self.sent);
         sent.drain(..).for_each(|sent| self.landed(clients, sent, observer));
         // For its memory.
         self.sent = sent;
-        Ok(())
     }
 
     /// The next completion of the last call.
@@ -319,7 +326,10 @@ impl Ring {
             self.raw.send_waiting(&*connection, token, rest, self.piece);
             flight.sending = Sending::Waiting;
         }
-        clients.moved(id);
+        // One at once was over before the wait that ended just now, and moved when it was handed over.
+        if waited {
+            clients.moved(id);
+        }
         self.go_on(clients, id, observer);
     }
 
@@ -372,6 +382,11 @@ impl Ring {
             self.go_on(clients, id, observer);
         }
     }
+}
+
+/// The operation that tells whether a kernel is new enough.
+fn oldest(datagrams: bool) -> u8 {
+    if datagrams { LINUX_6_1 } else { LINUX_6_0 }
 }
 
 /// Makes a ring, or says why there is none.

@@ -18,8 +18,8 @@ pub struct Batch {
     replies: usize,
 }
 
-// SAFETY: the pointers in `parts` and `heads` are written anew before each call and never read after it; all that they point
-// to is owned by this very value.
+// SAFETY: the pointers in `parts` and `heads` point to nothing but what this very value owns, on the heap, where it does not move with
+// it; they are written and read through `self` alone.
 unsafe impl Send for Batch {}
 
 /// An mmsghdr of zeros.

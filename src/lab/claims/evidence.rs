@@ -8,6 +8,7 @@ use crate::json::Value;
 use crate::lab::compare::{self, Point};
 use crate::lab::{Family, Server};
 use crate::model::find;
+use crate::net::Transport;
 use crate::phase::Call;
 use crate::sys;
 use std::io;
@@ -176,7 +177,7 @@ pub fn measure(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<Evidence, 
     evidence.calls_blocking = Calls::of(&drive(plan, "blocking", 1, 0, true)?.report);
     evidence.calls_select = Calls::of(&drive(plan, "select", 1, 0, true)?.report);
     for model in ["select", "epoll", "sigio", "async", "io-uring"] {
-        if find(model).is_some_and(|model| model.available().is_ok()) {
+        if find(model).is_some_and(|model| model.available(Transport::Tcp).is_ok()) {
             let calls = Calls::of(&drive(plan, model, 1, 0, true)?.report);
             evidence.calls_beyond.push((model, calls));
         }

@@ -9,6 +9,7 @@ use crate::failure::During;
 use crate::lab::procfs::{self, Memory, Ticks};
 use crate::lab::{Family, Server};
 use crate::model::{Model, Who};
+use crate::net::Transport;
 use crate::sys;
 use std::time::{Duration, Instant};
 
@@ -35,7 +36,7 @@ pub fn measure(plan: &Plan, model: &'static Model, point: Point) -> Result<Cell,
 /// # Errors
 /// getrlimit(2), which does not fail.
 pub(super) fn unreachable(model: &Model, point: Point) -> Result<Option<End>, String> {
-    if let Err(why) = model.available() {
+    if let Err(why) = model.available(Transport::Tcp) {
         let reason = format!("not available here: {why}");
         return Ok(Some(End { kind: Kind::Unavailable, reason }));
     }
