@@ -30,7 +30,7 @@ pub fn serve<S: Service + ?Sized, O: Observer>(
     ring.watch(stop);
     ring.listen(&front);
     // Until the stop, and then until the kernel has let go of everything.
-    while ring.flies(stop) {
+    while ring.flies(&clients, stop) {
         if front.wakes() {
             ring.listen(&front);
         }

@@ -197,6 +197,11 @@ impl Uring {
         self.begin(sqe);
     }
 
+    /// Cancels an accept.
+    pub fn cancel_accept(&mut self) {
+        self.cancel(Kind::Accept.with(0));
+    }
+
     /// Cancels the receive of that token; its last completion says `ECANCELED`, unless it was over already.
     pub fn cancel_receive(&mut self, token: u64) {
         self.cancel(Kind::Receive.with(token));
@@ -207,7 +212,7 @@ impl Uring {
         self.cancel(Kind::SendWaiting.with(token));
     }
 
-    /// Cancels everything that is in flight.
+    /// Cancels everything that is in flight. For each of them the kernel goes through all of them: thousands take it seconds.
     pub fn cancel_all(&mut self) {
         let op_flags = abi::CANCEL_ANY | abi::CANCEL_ALL;
         self.push(Sqe { op_flags, ..cancellation(0) });
