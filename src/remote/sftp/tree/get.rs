@@ -15,6 +15,7 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -93,7 +94,9 @@ impl Sftp {
         // Opened before anything is made here.
         let there = open(&run, &from).await?;
         let name = to.as_os_str().as_bytes();
-        let fresh = match fs::create_dir(to) {
+        // As each directory in it: to be filled, whatever its permissions will be.
+        let mode = attributes.mode().unwrap_or(0o777) & 0o777;
+        let fresh = match fs::DirBuilder::new().mode(mode | 0o700).create(to) {
             Ok(()) => true,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
             Err(error) => return Err(failed("mkdir", name)(error)),
@@ -264,7 +267,7 @@ impl Get<'_> {
         let permissions = Attributes { permissions: mode, ..Attributes::default() };
         if self.run.how.preserve {
             node.finish_with(Attributes { times: of.times, ..permissions });
-        } else if fresh && !node.path.is_empty() && mode.is_some_and(|mode| mode & 0o700 != 0o700) {
+        } else if fresh && mode.is_some_and(|mode| mode & 0o700 != 0o700) {
             node.finish_with(permissions);
         }
         self.run.count(|summary| summary.directories += 1);
