@@ -4,7 +4,7 @@ use super::answers::Answers;
 use super::parallel::Parallel;
 use super::progress::Bar;
 use super::show;
-use super::{Done, Trouble, exit_of, tree, warn};
+use super::{Done, Trouble, exit_of, is_closed_pipe, tree, warn};
 use crate::cli::Exit;
 use crate::cli::flags::Parsed;
 use crate::json::Value;
@@ -119,6 +119,8 @@ impl Plan {
                     copied.push(done);
                     below += failed;
                 }
+                // Nobody reads standard output: that is the end, and no failure. Any other place has to take the file.
+                Err(Trouble::Remote(error)) if self.to_stdout() && is_closed_pipe(&error) => break,
                 // One file of several that cannot be copied holds up none of the others.
                 Err(Trouble::Remote(error)) if self.from.len() > 1 && exit_of(&error).code == 1 => {
                     warn(&error.to_string());
@@ -166,9 +168,13 @@ impl Plan {
         Ok((done, 0))
     }
 
+    fn to_stdout(&self) -> bool {
+        self.way == Way::Get && self.to == "-"
+    }
+
     /// Whether the target is a directory, which several files need.
     async fn to_directory(&self, sftp: &Sftp) -> Result<bool, Trouble> {
-        if self.to == "-" && self.way == Way::Get {
+        if self.to_stdout() {
             return Ok(false);
         }
         let slash = self.to.is_empty() || self.to.as_bytes().ends_with(b"/");

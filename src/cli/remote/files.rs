@@ -3,7 +3,7 @@
 use super::copy::mode;
 use super::each::Each;
 use super::show::{self, Size, permissions, time};
-use super::{Done, Trouble};
+use super::{Done, Trouble, is_closed_pipe};
 use crate::cli::flags::Parsed;
 use crate::cli::{Exit, print};
 use crate::json::Value;
@@ -130,8 +130,11 @@ impl<'a> Plan<'a> {
         let mut each = Each::new("cat");
         let mut stdout = Descriptor::new(ssh.reactor(), io::stdout()).map_err(Exit::from)?;
         for path in &self.names {
-            let copied = sftp.get_to(path, &mut stdout, Transfer::new()).await;
-            each.note(copied.map(Value::from))?;
+            match sftp.get_to(path, &mut stdout, Transfer::new()).await {
+                // Nobody reads it: that is the end, and no failure.
+                Err(error) if is_closed_pipe(&error) => break,
+                copied => each.note(copied.map(Value::from))?,
+            }
         }
         Ok(each)
     }

@@ -267,8 +267,8 @@ fn error_json(error: &Error) -> Value {
 /// A failure as an end of the program: 255 is the connection's, 1 a file's.
 fn exit_of(error: &Error) -> Exit {
     let code = match (error.step(), error.reason()) {
-        // Standard output is gone: nobody listens, so there is nothing to say.
-        (Step::Command | Step::Sftp, Reason::Io(Some(errno))) if is_closed_pipe(errno) => {
+        // Of a command only our own streams can say so: nobody listens, so there is nothing to say.
+        (Step::Command, _) if is_closed_pipe(error) => {
             return Exit { code: 0, message: String::new() };
         }
         (Step::Sftp, Reason::Status(_) | Reason::Io(_) | Reason::Usage | Reason::Protocol) => 1,
@@ -309,6 +309,8 @@ async fn tidied(reactor: &Handle) {
     }
 }
 
-fn is_closed_pipe(errno: i32) -> bool {
+/// Whether nobody reads what is written here any more.
+fn is_closed_pipe(error: &Error) -> bool {
+    let Reason::Io(Some(errno)) = error.reason() else { return false };
     io::Error::from_raw_os_error(errno).kind() == io::ErrorKind::BrokenPipe
 }
