@@ -1,4 +1,4 @@
-//! The side of a copy that is here: pipes that close, permissions and the umask.
+//! The side of a copy that is here: FIFOs and other things that are waited for, pipes that close, permissions and the umask.
 #![cfg(feature = "remote")]
 
 #[path = "support/remote_cli.rs"]
@@ -7,15 +7,16 @@ mod remote_cli;
 mod ssh;
 mod support;
 
-use remote_cli::{Remote, Said, said};
+use remote_cli::{Remote, Said, names, said};
 use std::fs::{self, File, Permissions};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use support::{PATIENCE, pattern, watchdog};
 use waitcopy::lab::sshd::Options;
+use waitcopy::sys;
 
 fn on_a_server(options: Options, test: impl FnOnce(Remote) + Send + 'static) {
     watchdog(PATIENCE, || {
@@ -115,5 +116,76 @@ fn a_reader_that_leaves_is_a_failure_unless_it_reads_standard_output() {
             let said = Said::of(child.wait_with_output().unwrap()).failed(code, &[words]);
             assert!(!said.err.contains("EPIPE"), "{said:?}");
         }
+    });
+}
+
+/// Deadlines and signals are heard while a FIFO is waited for, at whichever end nobody is.
+#[test]
+fn a_fifo_holds_up_no_deadline_and_no_signal() {
+    on_a_server(Options::default(), |remote| {
+        fs::write(remote.home("file"), "1").unwrap();
+        let path = fifo(&remote, "fifo");
+        let limit = ["--timeout", "1s"];
+        let late = ["no end after 1s"];
+        run(&remote, "get", &limit, &["file", text(&path)]).failed(255, &late);
+        run(&remote, "put", &limit, &[text(&path), "there"]).failed(255, &late);
+        // A writer that says nothing.
+        let mut put = remote.verb("put", &limit);
+        let put = ending("exec 9<>\"$FIFO\"", put.args([text(&path), "there"]));
+        said({ put }.env("FIFO", &path)).failed(255, &late);
+        let mut put = remote.verb("put", &limit);
+        put.args([text(&path), "there"]);
+        let mut command = ending(":", &put).stderr(Stdio::piped()).spawn().unwrap();
+        // It ends when both ends are open.
+        let writer = File::options().write(true).open(&path).unwrap();
+        let status = command.wait().unwrap();
+        assert_eq!(status.code(), Some(255));
+        drop(writer);
+        let mut put = remote.verb("put", &[]);
+        let mut child = put.args([text(&path), "there"]).spawn().unwrap();
+        let mut writer = File::options().write(true).open(&path).unwrap();
+        writer.write_all(b"begun").unwrap();
+        sys::kill(child.id(), sys::SIGTERM).unwrap();
+        let pid = child.id();
+        let (done, ended) = std::sync::mpsc::channel();
+        thread::spawn(move || done.send(child.wait().unwrap().code()));
+        let code = ended.recv_timeout(std::time::Duration::from_secs(15));
+        if code.is_err() {
+            sys::kill(pid, sys::SIGKILL).unwrap();
+        }
+        assert_eq!(code, Ok(Some(143)));
+        assert_eq!(names(&remote.home("")), ["file"]);
+    });
+}
+
+/// All bytes pass, from a writer that comes late and to a reader that is slow; what is no regular file keeps its nature.
+#[test]
+fn what_is_waited_for_is_copied_whole() {
+    on_a_server(Options::default(), |remote| {
+        let bytes = pattern(3 << 20, 5);
+        let path = fifo(&remote, "fifo");
+        let (to, given) = (path.clone(), bytes.clone());
+        let writer = thread::spawn(move || {
+            let mut to = File::options().write(true).open(to).unwrap();
+            given.chunks(100_001).for_each(|piece| to.write_all(piece).unwrap());
+        });
+        run(&remote, "put", &[], &[text(&path), "there"]).well();
+        writer.join().unwrap();
+        assert!(fs::read(remote.home("there")).unwrap() == bytes);
+        let from = path.clone();
+        let reader = thread::spawn(move || fs::read(from).unwrap());
+        run(&remote, "get", &[], &["there", text(&path)]).well();
+        assert!(reader.join().unwrap() == bytes);
+        // A process that ends before it is read, and one that says nothing.
+        for (words, said_there) in [("echo hi", &b"hi\n"[..]), (":", b"")] {
+            let put = remote.verb("put", &[]);
+            let script = format!("exec 9< <({words}); wait $!; set -- \"$@\" /dev/fd/9 said");
+            said(&mut ending(&script, &put)).well();
+            assert_eq!(fs::read(remote.home("said")).unwrap(), said_there);
+        }
+        run(&remote, "put", &[], &["/dev/null", "null"]).well();
+        assert_eq!(fs::read(remote.home("null")).unwrap(), b"");
+        run(&remote, "get", &["--mode", "600"], &["there", "/dev/null"]).well();
+        assert_eq!(mode(Path::new("/dev/null")), 0o666);
     });
 }

@@ -3,10 +3,11 @@
 use crate::failure::Failure;
 use crate::reactor::{Handle, Interest, Source};
 use crate::sys;
-use std::fs::File;
+use std::fs::{File, FileType};
 use std::future::Future;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
 
 /// What [`Vec<u8>`] collects at most.
 const COLLECT: usize = 64 << 20;
@@ -64,6 +65,15 @@ impl Sink for File {
         self.write_all(bytes)
     }
 }
+
+/// Whether opening, reading or writing such a thing may take for ever, and is to be waited for on a reactor: a FIFO, a socket, a terminal
+/// or another character device.
+pub(super) fn is_waited_for(kind: FileType) -> bool {
+    kind.is_fifo() || kind.is_socket() || kind.is_char_device()
+}
+
+/// With these flags opening it takes no time (open(2)): no terminal becomes ours by it, either.
+pub(super) const AT_ONCE: i32 = libc::O_NONBLOCK | libc::O_NOCTTY;
 
 /// A descriptor that may have to be waited for: a terminal, a pipe, a socket. It need not be non-blocking, so it can be one
 /// that other processes share: it is read only when it has something, and written in pieces that a pipe with any room takes.

@@ -9,6 +9,7 @@ use super::tree::dress;
 use super::{Attributes, Extension, File, FileKind, OpenFlags, Request, StatusCode};
 use crate::failure::Failure;
 use crate::remote::error::{Error, Reason, Step};
+use crate::remote::stream::{AT_ONCE, is_waited_for};
 use crate::sys;
 use std::fs;
 use std::io;
@@ -247,6 +248,8 @@ pub(super) struct Here {
     temporary: Option<PathBuf>,
     /// It stays when it is given up.
     pub(super) partial: bool,
+    /// Writing it may have to be waited for.
+    pub(super) waited: bool,
     /// What it is to have in the end.
     narrow: Option<u32>,
 }
@@ -276,8 +279,12 @@ impl Here {
         if !regular || in_place {
             let mut options = fs::OpenOptions::new();
             options.write(true).create(true).truncate(regular).mode(mode);
+            let waited = there.is_some_and(|there| is_waited_for(there.file_type()));
+            if waited {
+                options.custom_flags(AT_ONCE);
+            }
             let file = options.open(&path).map_err(|error| failed("open", &path, error))?;
-            return Ok(Self { file, path, temporary: None, partial: false, narrow: None });
+            return Ok(Self { file, path, temporary: None, partial: false, waited, narrow: None });
         }
         if there.is_some() {
             // Through a symbolic link, as a plain write would go.
@@ -305,7 +312,7 @@ impl Here {
             }
         };
         let (temporary, partial) = (Some(temporary), partial.is_some());
-        let mut here = Self { file, path, temporary, partial, narrow: None };
+        let mut here = Self { file, path, temporary, partial, waited: false, narrow: None };
         if let (None, Some(kept)) = (asked, kept) {
             // The umask has taken from them.
             let kept = fs::Permissions::from_mode(until_whole(kept));

@@ -14,16 +14,22 @@ use super::session::Sftp;
 use super::tree::attributes_of;
 use super::{Attributes, FileKind};
 use crate::failure::Failure;
+use crate::reactor::Deadline;
 use crate::remote::Client;
 use crate::remote::error::{Error, Reason, Step};
-use crate::remote::stream::{Input, Sink};
+use crate::remote::stream::{AT_ONCE, Descriptor, Input, Sink, is_waited_for};
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::Duration;
 
 const NONE: Attributes = Attributes { size: None, owner: None, permissions: None, times: None };
+
+/// How often it is looked whether somebody reads a FIFO by now: the kernel tells nobody who has not opened it.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// How a file is copied, and who hears of it.
 #[derive(Default)]
@@ -141,8 +147,24 @@ fn local(call: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     move |error| Error::failure(Step::Sftp, &Failure::new(call, path, error))
 }
 
+/// Opens a source. Whoever has to be waited for, as a FIFO's writer, is not waited for here.
+fn source(path: &Path) -> io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    if fs::metadata(path).is_ok_and(|meta| is_waited_for(meta.file_type())) {
+        options.custom_flags(AT_ONCE);
+    }
+    options.read(true).open(path)
+}
+
+/// Whether that is a FIFO that nobody reads yet.
+fn is_unread(path: &Path, error: &Error) -> bool {
+    error.reason() == Reason::Io(Some(libc::ENXIO))
+        && fs::metadata(path).is_ok_and(|meta| meta.file_type().is_fifo())
+}
+
 impl Sftp {
-    /// Copies a file to the server, and returns its size in bytes.
+    /// Copies a file to the server, and returns its size in bytes. A FIFO, a terminal or another character device is read to its end, and
+    /// waited for on the reactor.
     ///
     /// # Errors
     /// The server's; a file here that cannot be read.
@@ -161,7 +183,7 @@ impl Sftp {
         mut how: Transfer<'_>,
     ) -> Result<u64, Error> {
         let from = from.as_ref();
-        let mut file = fs::File::open(from).map_err(local("open", from))?;
+        let mut file = source(from).map_err(local("open", from))?;
         let meta = file.metadata().map_err(local("fstat", from))?;
         if meta.is_dir() {
             let message = format!("{} is a directory", from.display());
@@ -170,7 +192,11 @@ impl Sftp {
         let (size, path) = (meta.is_file().then_some(meta.len()), bytes(&to));
         let place = Place::find(&self.line, path, how.in_place).await?;
         let identity = Some(identity_here(&meta)).filter(|_| how.resume && meta.is_file());
+        let waited = is_waited_for(meta.file_type());
         how.source = Some(meta);
+        if waited {
+            return self.placed(place, &mut self.stream(file)?, size, how).await;
+        }
         if let Some(others) = how.others(size).filter(|_| place.temporary.is_some()) {
             let (asked, mode, set) = how.attributes();
             let ending = Ending { sync: how.sync, set, ..Ending::default() };
@@ -212,6 +238,12 @@ impl Sftp {
         self.placed(place, from, size, how).await
     }
 
+    /// What is no regular file, to be waited for.
+    fn stream(&self, file: fs::File) -> Result<Descriptor<fs::File>, Error> {
+        let stream = Descriptor::new(self.line.reactor(), file);
+        stream.map_err(|failure| Error::failure(Step::Sftp, &failure))
+    }
+
     /// A stream to its place.
     async fn placed(
         &self,
@@ -229,7 +261,8 @@ impl Sftp {
         Ok(sent)
     }
 
-    /// Copies a file from the server, and returns its size in bytes.
+    /// Copies a file from the server, and returns its size in bytes. A FIFO, also one that nobody reads yet, a terminal or another
+    /// character device is waited for on the reactor.
     ///
     /// # Errors
     /// The server's; a file here that cannot be written.
@@ -255,12 +288,21 @@ impl Sftp {
         let identity = identity_there(&source.attributes)
             .filter(|_| source.attributes.kind() == FileKind::Regular);
         let partial = identity.filter(|_| how.resume);
-        let mut here = Here::create(to.as_ref(), asked, mode, how.in_place, partial)?;
+        let to = to.as_ref();
+        let mut here = loop {
+            match Here::create(to, asked, mode, how.in_place, partial) {
+                // As open(2) would, but that deadlines and signals are heard.
+                Err(error) if is_unread(to, &error) => {
+                    self.line.reactor().sleep(Deadline::after(LOOK)).await;
+                }
+                created => break created?,
+            }
+        };
         let mut offset = 0;
         if here.partial {
             let size = source.attributes.size.unwrap_or(0);
             offset = continue_here(&here.file, &source.file, size).await?;
-            here.file.seek(SeekFrom::Start(offset)).map_err(local("lseek", to.as_ref()))?;
+            here.file.seek(SeekFrom::Start(offset)).map_err(local("lseek", to))?;
         }
         let (total, sync) = (source.size(), how.sync);
         let (times, others) = (source.attributes.times, how.others(total));
@@ -270,6 +312,10 @@ impl Sftp {
             (Some(others), Some(size), Some(identity)) if here.is_hidden() => {
                 let (source, to) = ((&source, from), (&here, size, identity));
                 self.get_pieces(&others, source, to, &mut tell).await?
+            }
+            _ if here.waited => {
+                let file = here.file.try_clone().map_err(local("fcntl", to))?;
+                receive(&self.line, &source, &mut self.stream(file)?, offset, &mut tell).await?
             }
             _ => receive(&self.line, &source, &mut here.file, offset, &mut tell).await?,
         };
