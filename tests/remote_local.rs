@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use support::{PATIENCE, pattern, watchdog};
-use waitcopy::lab::sshd::Options;
+use waitcopy::lab::sshd::{Options, Sftp};
 use waitcopy::sys;
 
 fn on_a_server(options: Options, test: impl FnOnce(Remote) + Send + 'static) {
@@ -187,5 +187,40 @@ fn what_is_waited_for_is_copied_whole() {
         assert_eq!(fs::read(remote.home("null")).unwrap(), b"");
         run(&remote, "get", &["--mode", "600"], &["there", "/dev/null"]).well();
         assert_eq!(mode(Path::new("/dev/null")), 0o666);
+    });
+}
+
+/// What is asked for is what the file gets, as install(1) has it.
+#[test]
+fn a_mode_that_is_asked_for_is_exact() {
+    let sftp = Sftp::Command("internal-sftp -u 022".into());
+    on_a_server(Options { sftp, ..Options::default() }, |remote| {
+        let from = remote.here("from");
+        fs::write(&from, "1").unwrap();
+        fs::write(remote.home("from"), "1").unwrap();
+        let from = text(&from);
+        let copied = |verb: &str, flags: &[&str], from: &str, to: &Path, asked: &str| {
+            let mut copy = remote.verb(verb, &["--mode", asked]);
+            said(&mut ending("umask 022", copy.args(flags).args([from, text(to)]))).well();
+            mode(to)
+        };
+        for asked in ["666", "600", "777", "444"] {
+            let exact = u32::from_str_radix(asked, 8).unwrap();
+            for flags in [&[][..], &["--in-place"], &["--resume"], &["--preserve"]] {
+                let name = format!("{asked}{}", flags.concat());
+                let (there, here) = (remote.home(&name), remote.here(&name));
+                assert_eq!(copied("put", flags, from, &there, asked), exact, "put {name}");
+                assert_eq!(copied("get", flags, "from", &here, asked), exact, "get {name}");
+                // Over what is there; in place it is no new file.
+                for path in [&there, &here] {
+                    fs::set_permissions(path, Permissions::from_mode(0o640)).unwrap();
+                }
+                let exact = if flags == ["--in-place"] { 0o640 } else { exact };
+                assert_eq!(copied("put", flags, from, &there, asked), exact, "put {name}");
+                assert_eq!(copied("get", flags, "from", &here, asked), exact, "get {name}");
+            }
+            let there = remote.home(&format!("{asked}-stream"));
+            assert_eq!(copied("put", &[], "-", &there, asked), exact);
+        }
     });
 }

@@ -57,7 +57,7 @@ const COPY: &[Flag] = &[
     option(
         "mode",
         "OCTAL",
-        "permissions of the new file [of the one it replaces, else its source's]",
+        "permissions of the new file, whatever the umask [of the one it replaces, else its source's]",
     ),
     option(
         "parallel",

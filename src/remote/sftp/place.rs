@@ -31,6 +31,8 @@ pub(super) struct Place {
     pub(super) temporary: Option<Vec<u8>>,
     /// Its size means something.
     pub(super) regular: bool,
+    /// What is written was not there.
+    pub(super) new: bool,
     /// The permissions of the file that is there: whoever may not read it may not read its successor.
     kept: Option<u32>,
     /// What is written may be there in part, and stays when it is given up.
@@ -65,6 +67,7 @@ impl Place {
         Ok(Self {
             line: Rc::clone(line),
             path,
+            new: temporary.is_some() || there.is_none(),
             temporary,
             regular,
             kept: kept.map(|mode| mode & 0o777),
@@ -86,8 +89,8 @@ impl Place {
             Some((FileKind::Directory | FileKind::Other, _)) => return Err(in_the_way(&path)),
         };
         let temporary = Some(temporary(&path)?);
-        let (line, regular, partial, again) = (Rc::clone(line), true, false, false);
-        Ok(Self { line, path, temporary, regular, kept, partial, again })
+        let (line, partial, again) = (Rc::clone(line), false, false);
+        Ok(Self { line, path, temporary, regular: true, new: true, kept, partial, again })
     }
 
     /// The same for a file of which a part may be there, which stays when this is given up. Nothing for one that is written in
@@ -250,6 +253,8 @@ pub(super) struct Here {
     pub(super) partial: bool,
     /// Writing it may have to be waited for.
     pub(super) waited: bool,
+    /// What is written was not there.
+    pub(super) new: bool,
     /// What it is to have in the end.
     narrow: Option<u32>,
 }
@@ -279,12 +284,14 @@ impl Here {
         if !regular || in_place {
             let mut options = fs::OpenOptions::new();
             options.write(true).create(true).truncate(regular).mode(mode);
+            let new = there.is_none();
             let waited = there.is_some_and(|there| is_waited_for(there.file_type()));
             if waited {
                 options.custom_flags(AT_ONCE);
             }
             let file = options.open(&path).map_err(|error| failed("open", &path, error))?;
-            return Ok(Self { file, path, temporary: None, partial: false, waited, narrow: None });
+            let (temporary, partial, narrow) = (None, false, None);
+            return Ok(Self { file, path, temporary, partial, waited, new, narrow });
         }
         if there.is_some() {
             // Through a symbolic link, as a plain write would go.
@@ -312,7 +319,8 @@ impl Here {
             }
         };
         let (temporary, partial) = (Some(temporary), partial.is_some());
-        let mut here = Self { file, path, temporary, partial, waited: false, narrow: None };
+        let (waited, new, narrow) = (false, true, None);
+        let mut here = Self { file, path, temporary, partial, waited, new, narrow };
         if let (None, Some(kept)) = (asked, kept) {
             // The umask has taken from them.
             let kept = fs::Permissions::from_mode(until_whole(kept));

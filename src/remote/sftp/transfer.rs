@@ -83,7 +83,8 @@ impl<'a> Transfer<'a> {
         self
     }
 
-    /// The permissions of the new file, instead of those of the file that it replaces, or else of its source.
+    /// The permissions of the new file, whatever the umask, instead of those of the file that it replaces, or else of its source. A file that
+    /// is written [in place](Self::in_place) is no new one, if it was there.
     #[must_use]
     pub fn mode(mut self, mode: u32) -> Self {
         self.mode = Some(mode);
@@ -125,14 +126,26 @@ impl<'a> Transfer<'a> {
         self.others.clone().filter(|_| worth)
     }
 
-    /// Permissions asked for, the source's, and what is to be set in the end.
-    fn attributes(&self) -> (Option<u32>, Option<u32>, Option<Attributes>) {
+    /// Permissions asked for, the source's, and what is to be set in the end: of a file that was there only what is to be preserved.
+    fn attributes(&self, new: bool) -> (Option<u32>, Option<u32>, Option<Attributes>) {
         let source = self.source.as_ref().map(attributes_of);
         let mode = source.and_then(|source| source.permissions);
-        let set = source
-            .filter(|_| self.preserve)
-            .map(|source| Attributes { permissions: self.mode.or(source.permissions), ..source });
-        (self.mode.or(mode.filter(|_| self.preserve)), mode, set)
+        let asked = self.mode.or(mode.filter(|_| self.preserve));
+        let times = source.and_then(|source| source.times);
+        (asked, mode, self.set(asked, times, new))
+    }
+
+    /// What is to be set in the end: exactly the permissions that are asked for, from which the umask may have taken.
+    fn set(
+        &self,
+        permissions: Option<u32>,
+        times: Option<(u32, u32)>,
+        new: bool,
+    ) -> Option<Attributes> {
+        let times = times.filter(|_| self.preserve);
+        let permissions = permissions.filter(|_| self.preserve || new);
+        let some = permissions.is_some() || times.is_some();
+        some.then_some(Attributes { permissions, times, ..NONE })
     }
 
     fn tell(&mut self, done: u64, total: Option<u64>) {
@@ -198,7 +211,7 @@ impl Sftp {
             return self.placed(place, &mut self.stream(file)?, size, how).await;
         }
         if let Some(others) = how.others(size).filter(|_| place.temporary.is_some()) {
-            let (asked, mode, set) = how.attributes();
+            let (asked, mode, set) = how.attributes(true);
             let ending = Ending { sync: how.sync, set, ..Ending::default() };
             let (source, how_to) = ((file, from.as_os_str()), (asked, mode, ending));
             let mut tell = |done| how.tell(done, size);
@@ -208,7 +221,7 @@ impl Sftp {
             return self.placed(place, &mut file, size, how).await;
         };
         let place = place.resumable(&identity);
-        let (asked, mode, set) = how.attributes();
+        let (asked, mode, set) = how.attributes(true);
         let mut ending = Ending { sync: how.sync, regular: true, set, offset: 0 };
         let there = continue_there(&place, &file, asked, mode, &mut ending).await?;
         file.seek(SeekFrom::Start(ending.offset)).map_err(local("lseek", from))?;
@@ -252,7 +265,7 @@ impl Sftp {
         size: Option<u64>,
         mut how: Transfer<'_>,
     ) -> Result<u64, Error> {
-        let (asked, mode, set) = how.attributes();
+        let (asked, mode, set) = how.attributes(place.new);
         let mut ending = Ending { sync: how.sync, regular: place.regular, set, offset: 0 };
         let file = place.open(asked, mode, &mut ending).await?;
         let mut tell = |done| how.tell(done, size);
@@ -306,7 +319,7 @@ impl Sftp {
         }
         let (total, sync) = (source.size(), how.sync);
         let (times, others) = (source.attributes.times, how.others(total));
-        let set = how.preserve.then_some(Attributes { permissions: asked, times, ..NONE });
+        let set = how.set(asked, times, here.new);
         let mut tell = |done| how.tell(done, total);
         let got = match (others, total, identity) {
             (Some(others), Some(size), Some(identity)) if here.is_hidden() => {
