@@ -38,8 +38,10 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-/// How long the goodbye, or tidying up after a failure, may take: a server that is gone answers neither.
+/// How long the goodbye, or the removal of a temporary file there, may take: a server that is gone answers neither.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// How long a goodbye may take once something has failed: a channel is not closed there before its command ends.
+const MOMENT: Duration = Duration::from_millis(100);
 /// How often it is looked whether all is tidied up.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -160,8 +162,9 @@ impl<'a> Connection<'a> {
             let broken_off = |signal| Exit { code: 128 + signal as u8, message: String::new() };
             let ended = ended
                 .map_err(|why| interrupt::came().map_or(why, |signal| broken_off(signal).into()));
-            if ended.is_err() {
-                tidied(&self.reactor).await;
+            if let Err(why) = &ended {
+                let patience = self.patience(about.borrow().is_some(), why);
+                tidied(&self.reactor, patience).await;
             }
             ended
         });
@@ -190,6 +193,15 @@ impl<'a> Connection<'a> {
             let _ = self.reactor.within(Deadline::after(GOODBYE), ssh.close()).await;
         }
         done
+    }
+
+    /// How long it is worth waiting for what was given up. Only a host that these verbs write a temporary file on, and that is not silent
+    /// itself, has more to do than to say goodbye.
+    fn patience(&self, logged_in: bool, why: &Trouble) -> Duration {
+        let silent = matches!(why, Trouble::Remote(error)
+            if error.step() == Step::Sftp && matches!(error.reason(), Reason::TimedOut(_)));
+        let removes = matches!(self.verb, "put" | "copy-id");
+        if logged_in && removes && !silent { GOODBYE } else { MOMENT }
     }
 
     fn late(&self) -> Trouble {
@@ -301,9 +313,10 @@ async fn first<A, B>(left: impl Future<Output = A>, right: impl Future<Output = 
     .await
 }
 
-/// Waits until what was given up has tidied up: the removal of a temporary file is still to be sent, a channel to be closed.
-async fn tidied(reactor: &Handle) {
-    let limit = Deadline::after(GOODBYE);
+/// Waits until what was given up has tidied up, so long at most: the removal of a temporary file is still to be sent, a channel to be
+/// closed.
+async fn tidied(reactor: &Handle, at_most: Duration) {
+    let limit = Deadline::after(at_most);
     while reactor.spawned() > 0 && !limit.passed() {
         reactor.sleep(Deadline::after(LOOK)).await;
     }
