@@ -1,4 +1,4 @@
-//! How the program ends when something has failed: soon.
+//! How the program ends when something has failed: soon, and with words that say what it was.
 #![cfg(feature = "remote")]
 
 #[path = "support/remote_cli.rs"]
@@ -7,13 +7,14 @@ mod remote_cli;
 mod ssh;
 mod support;
 
-use remote_cli::{Remote, said};
-use std::io::{BufRead, BufReader};
+use remote_cli::{Remote, Said, names, said};
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use support::{PATIENCE, watchdog};
-use waitcopy::lab::sshd::Options;
+use waitcopy::lab::sshd::{self, Options};
 use waitcopy::sys;
 
 fn on_a_server(test: impl FnOnce(Remote) + Send + 'static) {
@@ -73,5 +74,61 @@ fn a_goodbye_is_not_waited_for_where_there_was_no_session() {
             said(&mut exec).failed(255, &["no end after 1s"]);
             begun.elapsed()
         });
+    });
+}
+
+/// A connection that is gone names the host, and says what the kernel said.
+#[test]
+fn a_host_that_closes_the_connection_is_named() {
+    on_a_server(|remote| {
+        let closed = format!("{}@{} closed", remote.sshd.user(), remote.sshd.addr().ip());
+        for words in [&["exec", "--", "cat"][..], &["put", "-", "there"]] {
+            let mut command = remote.verb(words[0], &[]);
+            command.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+            let mut stdin = child.stdin.take().unwrap();
+            stdin.write_all(b"echo begun\n").unwrap();
+            if words[0] == "put" {
+                let part = |name: &String| name.ends_with(".part");
+                support::until("it copies", || names(&remote.home("")).iter().any(part));
+            } else {
+                let mut line = String::new();
+                BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+                assert!(line.ends_with("begun\n"), "{line}");
+            }
+            remote.sshd.sessions().into_iter().for_each(sshd::Session::kill);
+            drop(stdin);
+            let said = Said::of(child.wait_with_output().unwrap());
+            let said = said.failed(255, &[&closed, " the connection"]);
+            assert!(!said.err.contains("libssh2"), "{said:?}");
+        }
+    });
+}
+
+#[test]
+fn what_stands_in_the_way_of_a_tree_is_named() {
+    on_a_server(|remote| {
+        fs::create_dir(remote.home("there")).unwrap();
+        let file = remote.here("file");
+        fs::write(&file, "1").unwrap();
+        let file = file.to_str().unwrap();
+        let words = format!("{file}: not a directory (ENOTDIR)");
+        remote.run("get", &["-r"], &["there", file]).failed(1, &[&words]);
+        assert_eq!(fs::read(file).unwrap(), b"1");
+    });
+}
+
+/// The advice is of flags that the verb has.
+#[test]
+fn a_port_that_is_taken_is_advised_of_in_the_verbs_own_words() {
+    on_a_server(|remote| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = listener.local_addr().unwrap().port();
+        for (flag, place) in [("--local", format!("{taken}:h:1")), ("--dynamic", taken.to_string())]
+        {
+            let said = remote.run("forward", &[flag, &place], &[]);
+            let said = said.failed(1, &["EADDRINUSE", "choose another port, or 0 for a free one"]);
+            assert!(!said.err.contains("--listen"), "{said:?}");
+        }
     });
 }

@@ -338,6 +338,7 @@ impl Client {
                 .await?;
         lap(&mut steps.auth);
         transport.set_idle(self.timeouts.idle);
+        transport.set_whom(self.whom());
         let session = transport.session();
         let about = About {
             host: self.name.clone(),

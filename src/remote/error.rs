@@ -1,8 +1,9 @@
 //! What went wrong, at which step, and what to do about it.
 
 use crate::failure::Failure;
-use crate::sys::ssh::SshError;
+use crate::sys::{self, ssh::SshError};
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 /// The steps of a remote session, in their order.
@@ -140,6 +141,19 @@ impl Error {
             Reason::Protocol
         };
         Self::new(step, reason, format!("{what}: {error}"))
+    }
+
+    /// The connection to `whom` came to its end. `errno` is what the kernel said, where it was not an orderly one.
+    pub(super) fn disconnected(step: Step, whom: &str, errno: Option<i32>) -> Self {
+        let said = errno.map(|errno| sys::describe(&io::Error::from_raw_os_error(errno)));
+        let message = match (errno, said) {
+            (Some(libc::ECONNRESET | libc::EPIPE), Some(said)) => {
+                format!("{whom} closed the connection: {said}")
+            }
+            (_, Some(said)) => format!("the connection to {whom} is lost: {said}"),
+            (_, None) => format!("{whom} closed the connection"),
+        };
+        Self::new(step, Reason::Disconnected, message)
     }
 
     /// What the reader can do about it.

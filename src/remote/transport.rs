@@ -59,6 +59,8 @@ pub(super) struct Transport {
     /// An operation holds a state that the session has only once.
     held: Cell<bool>,
     broken: RefCell<Option<Error>>,
+    /// Whom it is with, once logged in.
+    whom: RefCell<String>,
     /// The last moment at which bytes moved.
     moved_at: Cell<Duration>,
     idle: Cell<Option<Duration>>,
@@ -95,6 +97,7 @@ impl Transport {
             operations: Cell::new(0),
             held: Cell::new(false),
             broken: RefCell::default(),
+            whom: RefCell::default(),
             moved_at: Cell::new(now()),
             idle: Cell::new(None),
             orphans: RefCell::default(),
@@ -120,6 +123,11 @@ impl Transport {
     /// From now on what a user waits for fails when no byte has moved for so long.
     pub(super) fn set_idle(&self, idle: Option<Duration>) {
         self.idle.set(idle);
+    }
+
+    /// From now on a connection that is gone is told by the name of its host.
+    pub(super) fn set_whom(&self, whom: String) {
+        self.whom.replace(whom);
     }
 
     /// Makes a call until it does not say `EAGAIN`. `what` is what it does, for messages.
@@ -325,7 +333,11 @@ impl Transport {
 
     /// A failure in words; a connection that is gone is gone for all.
     pub(super) fn failed(&self, step: Step, what: &str, error: &SshError) -> Error {
-        let error = Error::ssh(step, what, error);
+        let whom = self.whom.borrow();
+        let error = match error.disconnected() && !whom.is_empty() {
+            true => Error::disconnected(step, &whom, error.errno),
+            false => Error::ssh(step, what, error),
+        };
         if error.reason() == Reason::Disconnected {
             self.broken.borrow_mut().get_or_insert_with(|| error.clone());
             self.wake();

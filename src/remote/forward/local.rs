@@ -52,7 +52,12 @@ impl Forwards {
         let failed = |failure: Failure| Error::failure(Step::Forward, &failure);
         let address = address_of(listen)?;
         let listener = net::Listener::bind(Endpoint::Tcp(address), &Bind::default());
-        let listener = listener.map_err(failed)?;
+        let listener = listener.map_err(|failure| match failure.kind() {
+            // A server's advice names its flags.
+            io::ErrorKind::AddrInUse => failed(failure.hint(None))
+                .hint("another program has it: choose another port, or 0 for a free one"),
+            _ => failed(failure),
+        })?;
         sys::set_nonblocking(&listener, true)
             .map_err(|e| failed(Failure::new("fcntl", address, e)))?;
         let bound = listener.endpoint().address().ip().unwrap_or(address);

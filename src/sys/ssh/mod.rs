@@ -30,6 +30,8 @@ pub struct SshError {
     pub code: i32,
     /// The session's last message, where it belongs to this code.
     pub message: String,
+    /// What the kernel said, where the connection is gone and it was not the peer's orderly end.
+    pub errno: Option<c_int>,
 }
 
 impl SshError {
@@ -80,6 +82,7 @@ impl SshError {
         let errno = FAILED.get();
         if self.disconnected() && errno != 0 {
             let error = std::io::Error::from_raw_os_error(errno);
+            self.errno = Some(errno);
             self.message = format!("{}: {}", self.message, super::describe(&error));
         }
         self
@@ -89,7 +92,7 @@ impl SshError {
 impl From<ssh2::Error> for SshError {
     fn from(error: ssh2::Error) -> Self {
         let (ssh2::ErrorCode::Session(code) | ssh2::ErrorCode::SFTP(code)) = error.code();
-        Self { code, message: error.message().to_owned() }.with_errno()
+        Self { code, message: error.message().to_owned(), errno: None }.with_errno()
     }
 }
 

@@ -15,7 +15,7 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -101,8 +101,10 @@ impl Sftp {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
             Err(error) => return Err(failed("mkdir", name)(error)),
         };
-        let root = fs::File::open(to).map_err(failed("open", name))?;
-        let dir = Arc::new(directory(&root.into(), b"")?);
+        // As a directory, so that a FIFO's writer is not waited for.
+        let mut options = fs::OpenOptions::new();
+        let root = options.read(true).custom_flags(libc::O_DIRECTORY).open(to);
+        let dir: Arc<OwnedFd> = Arc::new(root.map_err(failed("open", name))?.into());
         let root = dir.try_clone().map_err(failed("fcntl", name))?;
         let node = Rc::new(Node::root(identity, &run.finishing));
         let (open, waiting, opening) = (RefCell::default(), RefCell::default(), Cell::new(0));
