@@ -249,7 +249,7 @@ pub struct Progress {
 /// Told where the measured time begins and ends, so that whoever asked can read other clocks there. Called on the thread
 /// that runs the load.
 pub trait Watch {
-    /// The warm-up is over. The measured time of a closed loop begins when this returns: it may take long, and nobody sends meanwhile.
+    /// The warm-up is over. The measured time begins when this returns: it may take long, and nobody sends meanwhile.
     fn begins(&mut self) {}
     /// The measured time is over; what is in flight is still to be answered.
     fn ends(&mut self) {}

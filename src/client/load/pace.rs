@@ -116,7 +116,7 @@ pub(super) struct Pace<'c> {
     pub(super) common: &'c Common<'c>,
     pub(super) phase: Phase,
     pub(super) start: u64,
-    /// Where the measured time begins and ends by plan; the end of a counted run is not known.
+    /// Where the measured time begins and ends; the end of a counted run is not known.
     begin: u64,
     end: u64,
     /// When it did end.
@@ -126,6 +126,7 @@ pub(super) struct Pace<'c> {
     patience: u64,
     /// Planned sends: nanoseconds from one to the next of this thread, and where its first one lies after the start.
     gap: Option<(f64, f64)>,
+    /// The number of the next planned send.
     granted: u64,
     /// The last thing that happened: a connection, a request granted, answered or given up.
     pub(super) last: u64,
@@ -187,7 +188,11 @@ impl<'c> Pace<'c> {
             return None;
         }
         let planned = self.due().unwrap_or(now);
-        if planned > now || planned >= self.end {
+        if planned > now || planned >= self.end || self.too_late(now) {
+            return None;
+        }
+        // Of the measured time, which begins at the next step.
+        if self.phase == Phase::WarmUp && planned >= self.begin {
             return None;
         }
         if planned >= self.begin && !self.common.ticket() {
@@ -202,7 +207,13 @@ impl<'c> Pace<'c> {
     pub(super) fn may_grant(&self, now: u64) -> bool {
         matches!(self.phase, Phase::WarmUp | Phase::Measured)
             && self.due().is_none_or(|due| due <= now && due < self.end)
+            && !self.too_late(now)
             && !self.common.spent()
+    }
+
+    /// Whether nothing leaves any more, however much of the plan is left.
+    fn too_late(&self, now: u64) -> bool {
+        now >= self.end.saturating_add(self.patience)
     }
 
     /// Whether an answer that comes now belongs to the figures. In a closed loop over a time it is the answers of that time; else
@@ -236,11 +247,25 @@ impl<'c> Pace<'c> {
         }
     }
 
-    /// The measured time of a closed loop begins here, and is as long as was asked for. What is planned goes on by its plan.
+    /// The measured time begins here, and is as long as was asked for. What was planned before and has not left never will: a server
+    /// that is too slow for the rate would answer it in the measured time, and of what is measured nothing.
     pub(super) fn measured_from(&mut self, now: u64) {
-        if self.by_answers() {
+        self.begin = now;
+        if self.common.load.count.is_none() {
             self.end = now.saturating_add(nanos(self.common.load.duration));
         }
+        self.granted = self.granted.max(self.planned_before(now));
+        // The number was rounded.
+        while self.due().is_some_and(|due| due < now) {
+            self.granted += 1;
+        }
+    }
+
+    /// How many sends of this thread are planned before a moment.
+    fn planned_before(&self, moment: u64) -> u64 {
+        let Some((gap, first)) = self.gap else { return 0 };
+        let since = moment.saturating_sub(self.start) as f64;
+        ((since - first) / gap).ceil().max(0.0) as u64
     }
 
     fn measure(&mut self, now: u64, state: State) {
@@ -252,10 +277,13 @@ impl<'c> Pace<'c> {
         }
         let all_sent = match self.common.load.count {
             Some(_) => self.common.spent(),
-            None => now >= self.end && self.due().is_none_or(|due| due >= self.end),
+            None => {
+                let all_due = now >= self.end && self.due().is_none_or(|due| due >= self.end);
+                all_due || self.too_late(now)
+            }
         };
-        let too_late = now >= self.end.saturating_add(self.patience);
-        if too_late || (all_sent && state.in_flight == 0) {
+        let over = now >= self.end.saturating_add(self.patience.saturating_mul(2));
+        if over || (all_sent && state.in_flight == 0) {
             self.end_measure(now, now);
         } else if (all_sent || !state.free) && now >= self.last.saturating_add(self.patience) {
             // Nobody answers any more: the silence is no part of what was measured, if anything was.
@@ -282,20 +310,22 @@ impl<'c> Pace<'c> {
         let due = self.due().filter(|due| free && *due < self.end).unwrap_or(u64::MAX);
         let patience = |moment: u64| moment.saturating_add(self.patience);
         let moments = match self.phase {
-            Phase::WarmUp => [due, self.begin, u64::MAX, u64::MAX],
-            Phase::Measured => [due, self.end, patience(self.end), patience(self.last)],
-            _ => [self.drained, self.last.saturating_add(SILENCE), u64::MAX, u64::MAX],
+            Phase::WarmUp => [due, self.begin, u64::MAX, u64::MAX, u64::MAX],
+            Phase::Measured => {
+                let late = patience(self.end);
+                [due, self.end, late, patience(late), patience(self.last)]
+            }
+            _ => [self.drained, self.last.saturating_add(SILENCE), u64::MAX, u64::MAX, u64::MAX],
         };
         moments.into_iter().filter(|moment| *moment > now).min().unwrap_or(u64::MAX)
     }
 
-    /// Planned sends that were due by the end and never left; those of a counted run are its tickets.
+    /// Planned sends that were due in the measured time and never left; those of a counted run are its tickets.
     pub(super) fn unsent(&self) -> u64 {
-        let Some((gap, first)) = self.gap.filter(|_| self.common.load.count.is_none()) else {
+        if self.common.load.count.is_some() {
             return 0;
-        };
-        let by = self.end.min(self.ended).saturating_sub(self.start) as f64;
-        (((by - first) / gap).ceil().max(0.0) as u64).saturating_sub(self.granted)
+        }
+        self.planned_before(self.end.min(self.ended)).saturating_sub(self.granted)
     }
 
     /// What the progress line calls it.

@@ -142,14 +142,15 @@ impl<F: Flows> Loop<'_, '_, F> {
         let (mut begun, mut cpu) = (0, Duration::ZERO);
         let mut part = Part::default();
         loop {
-            let now = now();
+            let mut now = now();
             let phase = self.desk.pace.phase;
             self.step(now);
             match (phase, self.desk.pace.phase) {
                 (Phase::WarmUp, Phase::Measured) => {
                     self.watch.begins();
                     // That took its time, and nobody sent anything meanwhile: none of the measured time is over yet.
-                    begun = super::now();
+                    now = super::now();
+                    begun = now;
                     self.desk.pace.measured_from(begun);
                     cpu = sys::clock_gettime(Clock::ThreadCpu);
                 }
@@ -159,8 +160,8 @@ impl<F: Flows> Loop<'_, '_, F> {
                     if begun > 0 {
                         part.cpu = sys::clock_gettime(Clock::ThreadCpu).saturating_sub(cpu);
                         part.wall = self.desk.pace.wall(begun);
+                        part.unsent = self.desk.pace.unsent();
                     }
-                    part.unsent = self.desk.pace.unsent();
                 }
                 (_, Phase::Over) => break,
                 _ => {}
