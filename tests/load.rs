@@ -247,6 +247,21 @@ fn a_count_is_exact_in_every_mode() {
     });
 }
 
+/// When the last answer is there, nobody waits for another one.
+#[test]
+fn a_run_ends_with_its_last_answer() {
+    watchdog(PATIENCE, || {
+        let server = serve("epoll").start();
+        let took = (0..5).map(|_| {
+            let begin = std::time::Instant::now();
+            assert_eq!(run(&counted(server.address, 10)).requests, 10);
+            begin.elapsed()
+        });
+        // The fastest: others may have had to wait for their turn.
+        assert!(took.min().unwrap() < Duration::from_millis(150));
+    });
+}
+
 #[test]
 fn a_pipeline_has_as_many_in_flight_as_it_says() {
     watchdog(PATIENCE, || {

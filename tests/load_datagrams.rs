@@ -54,6 +54,35 @@ fn lost_datagrams_are_counted_and_not_waited_for() {
     });
 }
 
+/// The next datagram leaves when the time of a lost one is over, and no turn of the loop later.
+#[test]
+fn a_loss_holds_its_socket_up_for_its_time_and_no_longer() {
+    watchdog(PATIENCE, || {
+        let timeout = Duration::from_millis(500);
+        for mode in [Mode::Closed, Mode::Open(1_000.0)] {
+            let load = Load { mode, ..datagrams(post(|_, _| vec![]), 3, 500) };
+            let outcome = run(&load);
+            assert_eq!((outcome.lost, outcome.requests), (3, 0), "{outcome:?}");
+            assert!((3 * timeout..9 * timeout / 2).contains(&outcome.wall), "{outcome:?}");
+        }
+    });
+}
+
+/// A datagram that was sent before the measured time began, and has no answer in all of it, is lost as any other.
+#[test]
+fn a_loss_is_told_however_short_the_measured_time_is() {
+    watchdog(PATIENCE, || {
+        let load = Load {
+            count: None,
+            duration: Duration::from_millis(100),
+            warm_up: Some(Duration::from_millis(50)),
+            ..datagrams(post(|_, _| vec![]), 1, 300)
+        };
+        let outcome = run(&load);
+        assert_eq!((outcome.lost, outcome.requests), (1, 0), "{outcome:?}");
+    });
+}
+
 #[test]
 fn late_doubled_and_spoilt_datagrams_are_told_apart() {
     watchdog(PATIENCE, || {

@@ -24,6 +24,9 @@ struct Mailbox {
     queued: bool,
 }
 
+/// Time between two looks for lost ones at least: each goes through all sockets.
+const BETWEEN_LOOKS: u64 = 1_000_000;
+
 /// One thread's sockets.
 #[derive(Debug)]
 pub(super) struct Datagrams<'l> {
@@ -35,7 +38,7 @@ pub(super) struct Datagrams<'l> {
     boxes: Vec<Mailbox>,
     depth: usize,
     timeout: u64,
-    /// When to look for lost ones next.
+    /// When the next one in flight may be over its time.
     next_look: u64,
 }
 
@@ -143,13 +146,17 @@ impl<'l> Datagrams<'l> {
         self.refill(desk, place, now)
     }
 
-    /// Gives up the messages of a socket whose time is over.
-    fn give_up(&mut self, desk: &mut Desk<'_>, place: usize, now: u64) {
+    /// Gives up the messages of a socket whose time is over; when that of the next one is.
+    fn give_up(&mut self, desk: &mut Desk<'_>, place: usize, now: u64) -> u64 {
         let (before, timeout) = (self.boxes[place].flying.len(), self.timeout);
         let (score, pace) = (desk.score, &desk.pace);
+        let mut next = u64::MAX;
         self.boxes[place].flying.retain(|(_, times)| {
-            let over = now >= times.sent.saturating_add(timeout);
-            if over && pace.counted(times.planned) {
+            let end = times.sent.saturating_add(timeout);
+            let over = now >= end;
+            if !over {
+                next = next.min(end);
+            } else if pace.counted(times.planned) {
                 score.lost.add(1);
             }
             !over
@@ -157,7 +164,7 @@ impl<'l> Datagrams<'l> {
         let mailbox = &mut self.boxes[place];
         let lost = before - mailbox.flying.len();
         if lost == 0 {
-            return;
+            return next;
         }
         desk.in_flight -= lost;
         desk.pace.last = now;
@@ -165,6 +172,7 @@ impl<'l> Datagrams<'l> {
             mailbox.queued = true;
             desk.free.push_back(place);
         }
+        next
     }
 }
 
@@ -217,12 +225,17 @@ impl Flows for Datagrams<'_> {
         self.refill(desk, place, now)
     }
 
-    /// Looks for lost ones ten times in the time they have.
-    fn tend(&mut self, desk: &mut Desk<'_>, now: u64) -> u64 {
-        if now >= self.next_look {
-            self.next_look = now + (self.timeout / 10).max(1_000_000);
-            (0..self.boxes.len()).for_each(|place| self.give_up(desk, place, now));
+    /// Looks for lost ones when the time of the first may be over. What leaves after this look has its whole time before it.
+    fn tend(&mut self, desk: &mut Desk<'_>, now: u64) {
+        if now < self.next_look {
+            return;
         }
+        let whole = now.saturating_add(self.timeout);
+        let ends = (0..self.boxes.len()).map(|place| self.give_up(desk, place, now));
+        self.next_look = ends.fold(whole, u64::min).max(now + BETWEEN_LOOKS);
+    }
+
+    fn next(&self, desk: &Desk<'_>) -> u64 {
         if desk.in_flight == 0 { u64::MAX } else { self.next_look }
     }
 

@@ -223,9 +223,9 @@ impl<'c> Pace<'c> {
         self.phase == Phase::Measured && (self.by_answers() || planned >= self.begin)
     }
 
-    /// Whether a request that was given up belongs to the figures.
+    /// Whether a request that was given up belongs to the figures: where an answer at this time would, and in the drain.
     pub(super) fn counted(&self, planned: u64) -> bool {
-        planned >= self.begin
+        planned >= self.begin || (self.by_answers() && self.phase != Phase::WarmUp)
     }
 
     fn by_answers(&self) -> bool {

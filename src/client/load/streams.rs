@@ -271,20 +271,21 @@ impl Flows for Streams<'_> {
         self.refill(desk, place, now)
     }
 
-    fn tend(&mut self, desk: &mut Desk<'_>, now: u64) -> u64 {
-        if self.slow == 0 {
-            return u64::MAX;
+    fn tend(&mut self, desk: &mut Desk<'_>, now: u64) {
+        if self.slow == 0 || now < self.next_byte {
+            return;
         }
-        if now >= self.next_byte {
-            self.next_byte = now + nanos(self.load.slow_interval);
-            for place in self.talking..self.talking + self.slow {
-                if !self.streams[place].dribble(desk) {
-                    desk.score.bystanders_dead.add(1);
-                    self.close(desk, place);
-                }
+        self.next_byte = now + nanos(self.load.slow_interval);
+        for place in self.talking..self.talking + self.slow {
+            if !self.streams[place].dribble(desk) {
+                desk.score.bystanders_dead.add(1);
+                self.close(desk, place);
             }
         }
-        self.next_byte
+    }
+
+    fn next(&self, _desk: &Desk<'_>) -> u64 {
+        if self.slow == 0 { u64::MAX } else { self.next_byte }
     }
 
     fn owed(&self) -> (usize, usize) {

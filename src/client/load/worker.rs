@@ -49,8 +49,10 @@ pub(super) trait Flows {
     fn attend(&mut self, desk: &mut Desk<'_>, event: EpollEvent) -> Result<(), Failure>;
     /// Sends what the pace grants to a flow that is free; it joins the free ones again if it still is.
     fn fill(&mut self, desk: &mut Desk<'_>, place: usize, now: u64) -> Result<(), Failure>;
-    /// What time alone brings: bytes of slow ones, answers that are too late; when next.
-    fn tend(&mut self, desk: &mut Desk<'_>, now: u64) -> u64;
+    /// What time alone brings: bytes of slow ones, answers that are too late.
+    fn tend(&mut self, desk: &mut Desk<'_>, now: u64);
+    /// When it brings something next.
+    fn next(&self, desk: &Desk<'_>) -> u64;
     /// Messages of served flows that wait for an answer, and flows that got none at all.
     fn owed(&self) -> (usize, usize);
 }
@@ -144,6 +146,8 @@ impl<F: Flows> Loop<'_, '_, F> {
         loop {
             let mut now = now();
             let phase = self.desk.pace.phase;
+            // Before all else: who gives up what is lost is free, and nobody may be left to wait for.
+            self.flows.tend(&mut self.desk, now);
             self.step(now);
             match (phase, self.desk.pace.phase) {
                 (Phase::WarmUp, Phase::Measured) => {
@@ -162,6 +166,8 @@ impl<F: Flows> Loop<'_, '_, F> {
                         part.wall = self.desk.pace.wall(begun);
                         part.unsent = self.desk.pace.unsent();
                     }
+                    // Perhaps nobody is owed anything: then there is nothing to wait for.
+                    continue;
                 }
                 (_, Phase::Over) => break,
                 _ => {}
@@ -221,10 +227,10 @@ impl<F: Flows> Loop<'_, '_, F> {
             let Some(place) = self.desk.free.pop_front() else { break };
             self.flows.fill(&mut self.desk, place, now)?;
         }
-        let tend = self.flows.tend(&mut self.desk, now);
         self.tick(now);
         let next = self.desk.pace.next(now, !self.desk.free.is_empty());
-        self.wait(now, next.min(tend).min(again.unwrap_or(u64::MAX)))
+        let next = next.min(self.flows.next(&self.desk));
+        self.wait(now, next.min(again.unwrap_or(u64::MAX)))
     }
 
     /// Waits for events until a moment, and handles them.
