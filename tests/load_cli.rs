@@ -195,6 +195,22 @@ fn nonsense_is_refused_in_one_sentence() {
         refused("--slow-interval 1s", "--slow-interval belongs to --slow");
         refused("--fail-if p99>5", "--fail-if 'p99>5': a time with its unit is expected");
         refused("--fail-if p98>5ms", "--fail-if 'p98>5ms': no figure 'p98'; there are p50, ");
+        refused(
+            "--fail-if p99<0ms",
+            "--fail-if 'p99<0ms': that can never hold: a latency is above 0",
+        );
+        refused(
+            "--fail-if cpu>500%",
+            "--fail-if 'cpu>500%': that can never hold: it is a share of one core",
+        );
+        refused(
+            "--fail-if errors>200%",
+            "--fail-if 'errors>200%': that can never hold: a share of ",
+        );
+        refused(
+            "--fail-if errors>=0",
+            "--fail-if 'errors>=0': that always holds: a number is 0 or more",
+        );
         refused("--fail-if p99", "--fail-if 'p99': a limit is expected, such as p99>5ms");
         refused("-x", "load has no flag '-x'");
         refused("--unix /a", "--unix has its path, and 127.0.0.1:1 is one too many");

@@ -54,7 +54,8 @@ pub struct Threshold {
 }
 
 impl Threshold {
-    /// Reads `p99>5ms`, `rate<10000`, `lost>1%`: a figure, one of `> >= < <=`, and a limit with its unit.
+    /// Reads `p99>5ms`, `rate<10000`, `lost>1%`: a figure, one of `> >= < <=`, and a limit with its unit. What holds for every run,
+    /// or for none, is no limit.
     ///
     /// # Errors
     /// A sentence that says what is expected.
@@ -92,7 +93,28 @@ impl Threshold {
             };
             return wrong(expected.to_owned());
         };
-        Ok(Self { text: text.trim().to_owned(), name, metric, above, equal, limit, percent })
+        let (least, most, range) = match metric {
+            Metric::Latency(_) => (1.0, f64::INFINITY, "a latency is above 0"),
+            Metric::Busiest => {
+                (0.0, 1.0, "it is a share of one core, of the busiest thread: from 0 to 100 %")
+            }
+            Metric::Count(_) if percent => (0.0, 1.0, "a share of the requests is from 0 to 100 %"),
+            Metric::Rate | Metric::Count(_) => (0.0, f64::INFINITY, "a number is 0 or more"),
+        };
+        let text = text.trim().to_owned();
+        let threshold = Self { text, name, metric, above, equal, limit, percent };
+        // It turns once on the way from the least to the most, or never.
+        let [at_least, at_most] = [least, most].map(|value| threshold.holds(value));
+        if at_least == at_most {
+            let what = if at_most { "that always holds" } else { "that can never hold" };
+            return wrong(format!("{what}: {range}"));
+        }
+        Ok(threshold)
+    }
+
+    fn holds(&self, value: f64) -> bool {
+        let beyond = if self.above { value > self.limit } else { value < self.limit };
+        beyond || (self.equal && value == self.limit)
     }
 
     /// As it was written.
@@ -127,8 +149,7 @@ impl Threshold {
             Seen::Time(nanos) => nanos as f64,
             Seen::Number(n) | Seen::Share(n) => n,
         };
-        let beyond = if self.above { value > self.limit } else { value < self.limit };
-        (seen, beyond || (self.equal && value == self.limit))
+        (seen, self.holds(value))
     }
 }
 
@@ -203,7 +224,8 @@ mod tests {
             "lost>0.9%",
             "cpu>85%",
             "requests<1001",
-            "wrong>=0",
+            "wrong<=0",
+            "lost>=0.9%",
         ] {
             assert!(fails(text), "{text}");
         }
@@ -254,6 +276,53 @@ mod tests {
         ] {
             let error = Threshold::parse(text).expect_err(text);
             assert!(error.starts_with(&format!("'{text}': ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_holds_always_or_never_is_refused() {
+        let said = |text: &str| Threshold::parse(text).expect_err(text);
+        for text in [
+            "p99<0ms",
+            "max<=0s",
+            "p50<1ns",
+            "rate<0",
+            "requests<0",
+            "errors<0",
+            "lost<0%",
+            "cpu<0%",
+            "cpu>100%",
+            "cpu>500%",
+            "errors>100%",
+            "errors>=200%",
+        ] {
+            assert!(said(text).starts_with(&format!("'{text}': that can never hold: ")), "{text}");
+        }
+        for text in [
+            "p99>=0ms",
+            "p99>0ms",
+            "p99>=1ns",
+            "rate>=0",
+            "requests>=0",
+            "errors>=0",
+            "lost>=0%",
+            "cpu<=100%",
+            "errors<101%",
+        ] {
+            assert!(said(text).starts_with(&format!("'{text}': that always holds: ")), "{text}");
+        }
+        for text in [
+            "p99>1ns",
+            "p99<=1ns",
+            "rate<=0",
+            "rate>0",
+            "errors>0",
+            "lost<=0%",
+            "lost>=100%",
+            "cpu>=100%",
+            "cpu<100%",
+        ] {
+            assert!(Threshold::parse(text).is_ok(), "{text}");
         }
     }
 }
