@@ -121,6 +121,17 @@ fn limits_decide_the_exit_status_and_say_what_was_seen() {
 }
 
 #[test]
+fn a_run_may_have_no_warm_up() {
+    watchdog(PATIENCE, || {
+        let server = serve("epoll").start();
+        let words = "-d 100ms --warm-up 0s --ramp 0s --json";
+        let report = report(load(server.address, words), 0);
+        assert_eq!(report.count("load.warm_up_ns"), Some(0), "{report}");
+        assert!(report.count("result.requests").unwrap() > 0, "{report}");
+    });
+}
+
+#[test]
 fn what_went_wrong_is_said_and_fails() {
     watchdog(PATIENCE, || {
         let echo = serve("epoll").args(&["--service", "echo"]).start();
@@ -211,6 +222,9 @@ fn nonsense_is_refused_in_one_sentence() {
             "--fail-if errors>=0",
             "--fail-if 'errors>=0': that always holds: a number is 0 or more",
         );
+        refused("-d 0s", "--duration 0s: a time of more than zero is expected");
+        refused("--slow 1 --slow-interval 0ms", "--slow-interval 0ms: a time of more than zero");
+        refused("--warm-up -1s", "--warm-up -1s: a time is not negative");
         refused("--fail-if p99", "--fail-if 'p99': a limit is expected, such as p99>5ms");
         refused("-x", "load has no flag '-x'");
         refused("--unix /a", "--unix has its path, and 127.0.0.1:1 is one too many");

@@ -111,17 +111,31 @@ impl Parsed {
         }
     }
 
-    /// The value as a time.
+    /// The value as a time of more than zero.
     pub(super) fn duration(&self, name: &str) -> Result<Option<Duration>, String> {
+        match self.duration_or_none(name)? {
+            Some(time) if time.is_zero() => {
+                let text = self.value(name).unwrap_or_default();
+                Err(format!("--{name} {text}: a time of more than zero is expected"))
+            }
+            time => Ok(time),
+        }
+    }
+
+    /// The value as a time, which may be zero: then there is none of what it is about.
+    pub(super) fn duration_or_none(&self, name: &str) -> Result<Option<Duration>, String> {
         let Some(text) = self.value(name) else { return Ok(None) };
         let units = [("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0)];
         let found = units.into_iter().find_map(|(unit, seconds)| {
             let number: f64 = text.strip_suffix(unit)?.parse().ok()?;
-            // The lower bound also turns away NaN.
-            (number > 0.0).then_some(Duration::try_from_secs_f64(number * seconds).ok()?)
+            Some(number * seconds)
         });
-        match found {
-            Some(time) if !time.is_zero() => Ok(Some(time)),
+        if found.is_some_and(|seconds| seconds < 0.0) {
+            return Err(format!("--{name} {text}: a time is not negative"));
+        }
+        // Infinite ones and NaN are turned away here.
+        match found.map(Duration::try_from_secs_f64) {
+            Some(Ok(time)) => Ok(Some(time)),
             _ => Err(format!(
                 "--{name} {text}: {}",
                 DURATION.replace("A DURATION has", "a time has")
@@ -283,6 +297,12 @@ mod tests {
         }
         for time in ["10", "0s", "-1s", "nans", "infs", "s", "1e30m"] {
             assert!(serve(&["--drain", time]).unwrap().duration("drain").is_err(), "{time}");
+        }
+        for time in ["0s", "0us", "0.0001us", "-0m"] {
+            let parsed = serve(&["--drain", time]).unwrap();
+            let said = format!("--drain {time}: a time of more than zero is expected");
+            assert_eq!(parsed.duration("drain"), Err(said));
+            assert_eq!(parsed.duration_or_none("drain"), Ok(Some(Duration::ZERO)));
         }
         assert!(serve(&["--buffer", "0"]).unwrap().number("buffer", 1).is_err());
     }

@@ -104,6 +104,7 @@ fn troubles(errors: &[(&'static str, u64)]) -> Option<String> {
 fn asked(parsed: &Parsed) -> Result<Load, Exit> {
     let number = |name, least| parsed.number(name, least).map_err(Exit::usage);
     let time = |name| parsed.duration(name).map_err(Exit::usage);
+    let time_or_none = |name| parsed.duration_or_none(name).map_err(Exit::usage);
     let address = parsed.texts().map_err(Exit::usage)?.first().copied();
     if parsed.has("count") && parsed.has("duration") {
         return Err(Exit::usage("--count and --duration: one of them says when it is over"));
@@ -120,8 +121,8 @@ fn asked(parsed: &Parsed) -> Result<Load, Exit> {
         count: number("count", 1)?.map(|count| count as u64),
         mode: mode(parsed)?,
         threads: number("threads", 1)?.unwrap_or(usual.threads),
-        warm_up: time("warm-up")?,
-        ramp: time("ramp")?.unwrap_or_default(),
+        warm_up: time_or_none("warm-up")?,
+        ramp: time_or_none("ramp")?.unwrap_or_default(),
         timeout: time("timeout")?.unwrap_or(usual.timeout),
         idle: number("idle", 0)?.unwrap_or(0),
         slow: number("slow", 0)?.unwrap_or(0),
