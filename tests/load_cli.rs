@@ -42,7 +42,7 @@ fn the_table_tells_mode_latency_rate_bytes_cpu_and_machine() {
         let (text, said) = ends(load(server.address, "-n 1000 -c 4 --idle 2"), 0);
         assert!(said.is_empty(), "{said}");
         let first = format!(
-            "closed loop: 4 connections and 2 idle, 64 bytes a message, 1 thread, tcp {}",
+            "closed loop: 4 connections and 2 idle, 64 bytes a message, 1 thread,\n    tcp {}\n",
             server.address
         );
         assert!(text.starts_with(&first), "{text}");
@@ -117,6 +117,27 @@ fn limits_decide_the_exit_status_and_say_what_was_seen() {
         let Some(Value::List(limits)) = report.get("limits") else { panic!("{report}") };
         assert_eq!(limits[0].get("fails"), Some(&Value::Bool(true)));
         assert_eq!(limits[0].get("limit"), Some(&Value::from("max>1ns")));
+    });
+}
+
+#[test]
+fn no_line_is_wider_than_a_terminal() {
+    watchdog(PATIENCE, || {
+        let server = serve("epoll").start();
+        // One byte at a time never makes a whole message in so short a time: only the widths matter.
+        let words = "-d 300ms -c 4 --idle 10 --slow 2 --rate 30000 --threads 2 -s 1000";
+        let Output { stdout, .. } = load(server.address, words).output().unwrap();
+        let text = String::from_utf8(stdout).unwrap();
+        let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let first = format!(
+            "open loop, 30,000 a second: 4 connections and 10 idle and 2 slow, 1,000 bytes a message, 2 threads, tcp {}",
+            server.address
+        );
+        assert!(flat.starts_with(&first), "{text}");
+        assert!(flat.contains(" received, each one compared generator "), "{text}");
+        for line in text.lines() {
+            assert!(line.len() <= 80, "{line}");
+        }
     });
 }
 
