@@ -150,8 +150,12 @@ for_each_model! {
         // In proportion the copy would be a hundredth of a pixel.
         let [copy_height] = heights(&svg, "copy")[..] else { panic!("{svg}") };
         let [wait_height] = heights(&svg, "wait")[..] else { panic!("{svg}") };
-        assert!(copy_height >= 60.0 && wait_height > copy_height, "{wait_height}, {copy_height}");
-        assert!(svg.contains("The axis is broken: this wait is "));
+        assert!(copy_height >= 60.0, "{copy_height}");
+        // A busy machine may hold the copy up for as long as the wait; heights grow with powers of ten.
+        if wait >= 10 * copy {
+            assert!(wait_height > copy_height, "{wait_height}, {copy_height}");
+            assert!(svg.contains("The axis is broken: this wait is "));
+        }
         // Drawn once more from what was printed.
         let printed = scratch(&format!("live-{model}.json"));
         fs::write(&printed, json.to_string()).unwrap();
