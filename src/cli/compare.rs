@@ -1,7 +1,7 @@
 //! `waitcopy compare`: the main job.
 
 use super::serve::find_model;
-use super::{Exit, Parsed, print};
+use super::{Exit, Parsed, output, print};
 use crate::failure::During;
 use crate::json::Value;
 use crate::lab::claims::{self, Finding};
@@ -15,6 +15,7 @@ use std::io::{self, Seek, Write};
 use std::time::Duration;
 
 pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
+    output::apart(parsed, "html")?;
     // Before anything is measured: a path that cannot be written is told at once.
     let page = parsed.value("html").map(Page::open).transpose()?;
     if parsed.has("claims") && page.is_none() {

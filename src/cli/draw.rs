@@ -1,7 +1,7 @@
 //! `waitcopy draw`: the notes' figures, from real runs.
 
 use super::serve::find_model;
-use super::{Exit, Parsed, print};
+use super::{Exit, Parsed, output, print};
 use crate::json::Value;
 use crate::lab::draw::{self, All, Canvas, Figure, Lanes, Look, Plan, Run};
 use crate::model::CATALOGUE;
@@ -42,6 +42,7 @@ impl Picture {
 }
 
 pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
+    output::apart(parsed, "svg")?;
     let asked = asked(parsed)?;
     // Before the run: a path that cannot be written is told at once.
     let svg = parsed.value("svg");

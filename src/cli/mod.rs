@@ -9,6 +9,7 @@ mod flags;
 mod inspect;
 mod load;
 mod models;
+mod output;
 #[cfg(feature = "remote")]
 mod remote;
 mod serve;
