@@ -276,6 +276,11 @@ fn what_cannot_be_is_refused_before_anything_is_measured() {
         );
         refused("--html /", 1, "open /: is a directory (EISDIR)");
         refused("--from x --repeat 2", 2, "--repeat measures, and --from reads what was measured");
+        refused("--from x --kernel", 2, "--kernel measures, and --from reads what was measured");
+        let page = scratch("no-claims.html");
+        let words = format!("--from tests/pages/recorded.json --claims --html {}", page.display());
+        refused(&words, 2, "--claims measures, and --from reads what was measured");
+        assert!(!page.exists());
         refused("--from x epoll", 2, "--from reads what was measured: it takes no models");
         refused("--from /nonexistent", 1, "read /nonexistent: no such file or directory (ENOENT)");
     });

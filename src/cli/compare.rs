@@ -142,7 +142,8 @@ fn raise_descriptors() -> Result<(), Exit> {
 
 /// A comparison that `--json` has written.
 fn read(parsed: &Parsed, file: &str) -> Result<Comparison, Exit> {
-    const MEASURING: [&str; 6] = ["connections", "idle", "repeat", "duration", "size", "quick"];
+    const MEASURING: [&str; 8] =
+        ["connections", "idle", "repeat", "duration", "size", "quick", "kernel", "claims"];
     if let Some(flag) = MEASURING.into_iter().find(|flag| parsed.has(flag)) {
         return Err(Exit::usage(format!("--{flag} measures, and --from reads what was measured")));
     }
