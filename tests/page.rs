@@ -187,6 +187,7 @@ fn claims_have_their_section_and_nothing_escapes_its_place() {
     let claim = Claim {
         claim: hostile.to_owned(),
         translation: "in English".to_owned(),
+        test: format!("a & b {hostile}"),
         figures: "1.0 and 2.0".to_owned(),
         verdict: "depends".to_owned(),
         condition: "on the machine".to_owned(),
@@ -202,6 +203,7 @@ fn claims_have_their_section_and_nothing_escapes_its_place() {
     assert!(all.iter().all(|(name, a)| name != "script" && !a.contains_key("onload")));
     assert!(page.contains("<a href=\"#claims\">The claims</a>"));
     assert!(page.contains("<span class=\"verdict\">depends</span>: on the machine"));
+    assert!(page.contains("<p class=\"test\">Tested by: a &amp; b &lt;script&gt;"));
 }
 
 #[test]

@@ -86,6 +86,7 @@ fn claims(parsed: &Parsed) -> Result<Section, Exit> {
         page::Claim {
             claim: claim.words.to_owned(),
             translation: claim.translation.to_owned(),
+            test: claim.test.to_owned(),
             figures: figures.collect::<Vec<_>>().join("; "),
             verdict: judgement.verdict.name().to_owned(),
             condition: format!("{}.{source}", judgement.because),

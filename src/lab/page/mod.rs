@@ -39,7 +39,9 @@ pub struct Claim {
     pub claim: String,
     /// The same in English; empty where it is English.
     pub translation: String,
-    /// The figures that test it.
+    /// What is measured, and how.
+    pub test: String,
+    /// The figures that test it; empty where there is nothing to measure.
     pub figures: String,
     /// `holds`, `does not hold here`, `depends`, `documented`.
     pub verdict: String,
@@ -167,11 +169,13 @@ fn claims(page: &mut String, section: &Section) {
         Escaped(&section.title),
         Escaped(&section.intro)
     );
-    for Claim { claim, translation, figures, verdict, condition } in &section.claims {
+    for Claim { claim, translation, test, figures, verdict, condition } in &section.claims {
         let _ = writeln!(page, "<div class=\"claim\">\n<p><q>{}</q></p>", Escaped(claim));
-        for (class, text) in [("soft", translation), ("figures", figures)] {
+        for (class, before, text) in
+            [("soft", "", translation), ("test", "Tested by: ", test), ("figures", "", figures)]
+        {
             if !text.is_empty() {
-                let _ = writeln!(page, "<p class=\"{class}\">{}</p>", Escaped(text));
+                let _ = writeln!(page, "<p class=\"{class}\">{before}{}</p>", Escaped(text));
             }
         }
         let _ = write!(page, "<p><span class=\"verdict\">{}</span>", Escaped(verdict));
