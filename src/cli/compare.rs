@@ -1,7 +1,8 @@
 //! `waitcopy compare`: the main job.
 
+use super::output::Output;
 use super::serve::find_model;
-use super::{Exit, Parsed, output, print};
+use super::{Exit, Parsed, print};
 use crate::failure::During;
 use crate::json::Value;
 use crate::lab::claims::{self, Finding};
@@ -10,14 +11,12 @@ use crate::lab::page::Section;
 use crate::lab::{kernel, machine, page};
 use crate::model::{CATALOGUE, Model};
 use crate::sys::{self, Clock, Limit};
-use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io::{self, Write};
 use std::time::Duration;
 
 pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
-    output::apart(parsed, "html")?;
     // Before anything is measured: a path that cannot be written is told at once.
-    let page = parsed.value("html").map(Page::open).transpose()?;
+    let page = Output::asked(parsed, "html")?;
     if parsed.has("claims") && page.is_none() {
         return Err(Exit::usage("--claims is a section of the page: --html FILE"));
     }
@@ -32,7 +31,9 @@ pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
     }
     if let Some(page) = page {
         let sections = if parsed.has("claims") { vec![claims(parsed)?] } else { vec![] };
-        page.write(&page::render(&comparison, &sections))?;
+        page.write(page::render(&comparison, &sections).as_bytes())?;
+        // Where it lies, if it can be told.
+        let _ = writeln!(io::stderr(), "page: {}", page.shown());
     }
     match comparison.broken().as_slice() {
         [] => Ok(()),
@@ -224,43 +225,4 @@ fn look() -> Look {
     let width = sys::window_size(io::stdout()).map_or(0, |(columns, _)| usize::from(columns));
     let unicode = super::utf8();
     Look { width: if width == 0 { 100 } else { width }, unicode }
-}
-
-/// The file of `--html`, opened before anything is measured and written when all is.
-struct Page {
-    path: String,
-    file: File,
-    /// It was not there before: a run that fails takes it away again.
-    new: bool,
-}
-
-impl Page {
-    fn open(path: &str) -> Result<Self, Exit> {
-        let new = !std::path::Path::new(path).exists();
-        // What stands in it stays until there is something better.
-        let file = File::options().write(true).create(true).truncate(false).open(path);
-        Ok(Self { path: path.to_owned(), file: file.during("open", path)?, new })
-    }
-
-    fn write(mut self, text: &str) -> Result<(), Exit> {
-        let path = self.path.clone();
-        // A pipe or a device has no length.
-        if self.file.metadata().during("fstat", &path)?.is_file() {
-            self.file.set_len(0).during("ftruncate", &path)?;
-            self.file.rewind().during("lseek", &path)?;
-        }
-        self.file.write_all(text.as_bytes()).during("write", &path)?;
-        self.new = false;
-        let shown = std::fs::canonicalize(&path).map_or(path, |path| path.display().to_string());
-        let _ = writeln!(io::stderr(), "page: {shown}");
-        Ok(())
-    }
-}
-
-impl Drop for Page {
-    fn drop(&mut self) {
-        if self.new {
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
 }

@@ -1,13 +1,13 @@
 //! `waitcopy draw`: the notes' figures, from real runs.
 
+use super::output::Output;
 use super::serve::find_model;
-use super::{Exit, Parsed, output, print};
+use super::{Exit, Parsed, print};
 use crate::json::Value;
 use crate::lab::draw::{self, All, Canvas, Figure, Lanes, Look, Plan, Run};
 use crate::model::CATALOGUE;
 use crate::net::Transport;
 use crate::sys;
-use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
@@ -42,18 +42,16 @@ impl Picture {
 }
 
 pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
-    output::apart(parsed, "svg")?;
     let asked = asked(parsed)?;
     // Before the run: a path that cannot be written is told at once.
-    let svg = parsed.value("svg");
-    svg.map_or(Ok(()), |path| writable(path).map_err(|e| failed("open", path, &e)))?;
+    let svg = Output::asked(parsed, "svg")?;
     let (runs, several) = match asked {
         Asked::Recorded { runs, several } => (runs, several),
         Asked::Runs(plans) => (made(&plans)?, plans.len() > 1),
     };
     let picture = picture(&runs, several, parsed)?;
-    if let Some(path) = svg {
-        std::fs::write(path, picture.to_svg()).map_err(|e| failed("write", path, &e))?;
+    if let Some(svg) = &svg {
+        svg.write(picture.to_svg().as_bytes())?;
     }
     if parsed.has("json") {
         let json = match (&picture, runs.as_slice()) {
@@ -67,18 +65,6 @@ pub(super) fn run(parsed: &Parsed) -> Result<(), Exit> {
         return Ok(());
     }
     print(picture.to_canvas().to_text(look(parsed)))
-}
-
-/// Whether a file can be written, which leaves none behind: the run may fail or be broken off.
-fn writable(path: &str) -> io::Result<()> {
-    let new = OpenOptions::new().write(true).create_new(true).open(path);
-    match new {
-        Ok(_) => std::fs::remove_file(path),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            OpenOptions::new().write(true).open(path).map(drop)
-        }
-        Err(error) => Err(error),
-    }
 }
 
 /// What is drawn of these runs.

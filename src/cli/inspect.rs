@@ -1,5 +1,6 @@
 //! `waitcopy inspect MODEL`: its system calls, and what each of them is for.
 
+use super::output::Output;
 use super::serve::find_model;
 use super::{Exit, Parsed, print};
 use crate::json::Value;
@@ -10,9 +11,7 @@ use crate::lab::machine;
 use crate::lab::trace::Trace;
 use crate::model::{CATALOGUE, Model};
 use crate::net::{Endpoint, Transport};
-use crate::sys;
-use std::fs::File;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -124,8 +123,8 @@ fn traced(parsed: &Parsed, models: &[&'static Model], endpoint: Endpoint) -> Res
         parsed.number(name, 1).map(|n| n.unwrap_or(otherwise)).map_err(Exit::usage)
     };
     let (clients, messages) = (number("clients", 1)?, number("messages", 3)?);
-    // Opened before anything runs: a path that cannot be written is told at once.
-    let mut raw = parsed.value("raw").map(create).transpose()?;
+    // Before anything runs: a path that cannot be written is told at once.
+    let raw = Output::asked(parsed, "raw")?;
     let strace = machine::strace();
     if !strace.good {
         return Err(Exit::unavailable(format!("strace: {}: {}", strace.found, strace.remedy)));
@@ -136,8 +135,8 @@ fn traced(parsed: &Parsed, models: &[&'static Model], endpoint: Endpoint) -> Res
         let script = Script { clients, messages, in_turn, late: Duration::ZERO, size: 0 };
         let run = inspect::run(&Plan { model, endpoint, script });
         let run = run.map_err(|said| Exit::failed(format!("{}: {said}", model.name)))?;
-        if let Some((file, path)) = &mut raw {
-            file.write_all(&run.text).map_err(|e| failed("write", path, &e))?;
+        if let Some(raw) = &raw {
+            raw.write(&run.text)?;
         }
         runs.push((model, run));
     }
@@ -180,12 +179,4 @@ fn show(parsed: &Parsed, inspections: &[&Inspection<'_>]) -> Result<(), Exit> {
         return Ok(());
     }
     Err(Exit::failed(format!("not what the catalogue says: {}", strays.join(", "))))
-}
-
-fn create(path: &str) -> Result<(File, &str), Exit> {
-    File::create(path).map(|file| (file, path)).map_err(|e| failed("open", path, &e))
-}
-
-fn failed(call: &str, path: &str, error: &io::Error) -> Exit {
-    Exit::failed(format!("{call} {path}: {}", sys::describe(error)))
 }
