@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::{PATIENCE, WAITCOPY, scratch, skip, watchdog};
 use waitcopy::json::Value;
-use waitcopy::lab::compare::{Comparison, Figure};
+use waitcopy::lab::compare::{Cell, Comparison, Figure};
 use waitcopy::lab::page::{self, Claim, Section};
+use waitcopy::model::CATALOGUE;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pages/recorded.html");
 
@@ -109,6 +110,40 @@ fn the_page_is_well_formed_and_alone() {
     }
     assert_eq!(page.matches("http:").count(), page.matches("xmlns=\"http:").count());
     assert!(all.iter().flat_map(|(_, a)| a.keys()).all(|name| !name.starts_with("on")));
+}
+
+/// The texts of an element without attributes, within a section.
+fn texts<'p>(page: &'p str, section: &str, name: &str) -> Vec<&'p str> {
+    let section = page.split(&format!("<section id=\"{section}\">")).nth(1).expect("a section");
+    let section = section.split("</section>").next().unwrap();
+    let tag = format!("<{name}>");
+    section.split(&tag).skip(1).map(|text| text.split('<').next().unwrap()).collect()
+}
+
+#[test]
+fn every_row_and_chart_has_a_title_of_its_own() {
+    let mut comparison = recorded();
+    // Models that are younger than the recording: more than one row holds.
+    let known: Vec<_> = comparison.models().into_iter().map(str::to_owned).collect();
+    let epoll: Vec<_> =
+        comparison.cells.iter().filter(|cell| cell.model == "epoll").cloned().collect();
+    for model in CATALOGUE.iter().filter(|model| known.iter().all(|name| name != model.name)) {
+        let as_model = |cell: &Cell| Cell { model: model.name.to_owned(), ..cell.clone() };
+        comparison.cells.extend(epoll.iter().map(as_model));
+    }
+    // A point's cells stand together, as they are measured.
+    comparison.cells.sort_by_key(|cell| (cell.point.idle, cell.point.connections));
+    let page = page::render(&comparison, &[]);
+    let rows = texts(&page, "busy", "h3");
+    assert_eq!(rows.len(), 3, "{rows:?}");
+    assert_eq!(texts(&page, "busy", "b").len(), 3 * rows.len());
+    for (section, name) in [("busy", "h3"), ("idle", "b"), ("time", "b")] {
+        let titles = texts(&page, section, name);
+        let mut once = titles.clone();
+        once.sort_unstable();
+        once.dedup();
+        assert_eq!(once.len(), titles.len(), "{section}: {titles:?}");
+    }
 }
 
 /// Each value of each series is drawn once in colour, and says what it is.

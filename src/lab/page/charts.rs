@@ -14,12 +14,13 @@ const LINES: usize = 6;
 
 /// Models that belong together, and what they have in common.
 struct Family<'c> {
-    title: &'static str,
-    short: &'static str,
+    title: String,
+    short: String,
     models: Vec<&'c str>,
 }
 
-/// Those that block in a receive, and those that wait or ask for all clients at once; large families in equal parts.
+/// Those that block in a receive, and those that wait or ask for all clients at once; large families in equal parts,
+/// whose titles name them.
 fn families(models: Vec<&str>) -> Vec<Family<'_>> {
     let in_call = |model: &&str| find(model).is_some_and(|model| model.waits == Waits::InCall);
     let (blocking, others): (Vec<_>, Vec<_>) = models.into_iter().partition(in_call);
@@ -30,6 +31,11 @@ fn families(models: Vec<&str>) -> Vec<Family<'_>> {
     ] {
         let charts = models.len().div_ceil(LINES).max(1);
         for part in models.chunks(models.len().div_ceil(charts).max(1)) {
+            let (mut title, mut short) = (title.to_owned(), short.to_owned());
+            if let ([first, .., last], true) = (part, charts > 1) {
+                let _ = write!(title, ": {}", part.join(", "));
+                let _ = write!(short, ", {first} to {last}");
+            }
             families.push(Family { title, short, models: part.to_vec() });
         }
     }
@@ -47,7 +53,7 @@ pub(super) fn busy(page: &mut String, comparison: &Comparison) {
         (Figure::Cpu, "Server CPU per request", "less is better"),
     ];
     for (i, family) in families(comparison.models()).iter().enumerate() {
-        let _ = writeln!(page, "<h3>{}</h3>\n<div class=\"grid row\">", family.title);
+        let _ = writeln!(page, "<h3>{}</h3>\n<div class=\"grid row\">", Escaped(&family.title));
         for (figure, title, sense) in charts {
             let series = Series { comparison, figure, idle: false };
             chart(page, &series, family, &format!("{}-busy-{i}", figure.key()), title, sense);
