@@ -11,7 +11,7 @@ use support::{Ended, exchange, report, scratch, serve};
 use waitcopy::json::Value;
 use waitcopy::model::{self, Per, Who};
 use waitcopy::net::Transport;
-use waitcopy::phase::{Call, Waits};
+use waitcopy::phase::{Call, Count, Metric, Waits};
 
 /// How long a client keeps its server waiting.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -404,4 +404,19 @@ for_each_model! {
         // Four pauses, not one of them; the reply to the first message took the rest.
         assert!(longest >= waited * 7 / 8, "{longest:?} of {waited:?}");
     }
+}
+
+#[test]
+fn the_document_names_every_count_and_phase_of_the_report() {
+    let document = include_str!("../docs/phases.md");
+    let row = |member: &str| {
+        let row = document.lines().find(|line| line.starts_with(&format!("| `{member}")));
+        row.unwrap_or_else(|| panic!("no row of {member}"))
+    };
+    for (_, name) in Count::ALL {
+        assert!(row("counts.").contains(&format!("`{name}`")), "counts.{name}");
+    }
+    let names = row("phases.").split(['{', '}']).nth(1).unwrap();
+    let told = Metric::ALL.map(|(_, name)| name);
+    assert_eq!(names.split(',').collect::<Vec<_>>(), told);
 }
