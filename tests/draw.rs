@@ -296,6 +296,9 @@ fn nonsense_is_refused_in_one_line() {
             "read /nowhere.json: no such file or directory (ENOENT)",
         );
         refused("draw --from /dev/null", 1, "/dev/null: JSON: ");
+        let all = recorded("all.json");
+        let all = format!("draw --from {} --clients 2", all.display());
+        refused(&all, 2, "--from has several runs of one client each: no --clients beside it");
         // Before the run, which would take ten seconds.
         let started = std::time::Instant::now();
         refused(

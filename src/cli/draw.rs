@@ -109,7 +109,12 @@ fn asked(parsed: &Parsed) -> Result<Asked, Exit> {
             let said = "--from has its run: no MODEL, no --delay and no --kernel beside it";
             return Err(Exit::usage(said));
         }
-        return recorded(path);
+        let asked = recorded(path)?;
+        if clients.is_some() && matches!(asked, Asked::Recorded { several: true, .. }) {
+            let said = "--from has several runs of one client each: no --clients beside it";
+            return Err(Exit::usage(said));
+        }
+        return Ok(asked);
     }
     let delay = parsed.duration("delay").map_err(Exit::usage)?.unwrap_or(Duration::from_millis(50));
     if !(LEAST_DELAY..=MOST_DELAY).contains(&delay) {
