@@ -104,6 +104,22 @@ recordings! {
     recorded_all "all"
 }
 
+/// A client's thread may have started before another's and connected after it.
+#[test]
+fn clients_are_named_in_the_order_of_their_connecting() {
+    watchdog(PATIENCE, || {
+        let text = fs::read_to_string(recorded("blocking-lanes.json")).unwrap();
+        let Value::Object(mut members) = Value::parse(&text).unwrap() else { panic!("{text}") };
+        let clients = members.iter_mut().find(|(name, _)| name == "clients");
+        let Some((_, Value::List(clients))) = clients else { panic!("{text}") };
+        assert_eq!(clients.len(), 3);
+        clients.rotate_left(1);
+        let turned = scratch("turned.json");
+        fs::write(&turned, Value::Object(members).to_string()).unwrap();
+        golden("blocking-lanes.txt", &drawn(&["--from", turned.to_str().unwrap()]));
+    });
+}
+
 /// The heights of the rectangles of a class.
 fn heights(svg: &str, class: &str) -> Vec<f64> {
     let rects = svg

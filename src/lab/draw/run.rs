@@ -118,7 +118,7 @@ impl Run {
             both.sort_by_key(|(event, _)| (event.start, event.end));
             (events, kernel) = both.into_iter().unzip();
         }
-        let visits = match value.get("clients") {
+        let mut visits: Vec<_> = match value.get("clients") {
             Some(Value::List(visits)) => {
                 let visit =
                     |(n, visit)| Visit::of_json(visit).ok_or(format!("clients[{n}] is broken"));
@@ -126,6 +126,7 @@ impl Run {
             }
             _ => Vec::new(),
         };
+        in_their_order(&mut visits);
         let delay = value.count("delay_ns").map(Duration::from_nanos);
         Ok(Self { model, delay, report: report.clone(), events, kernel, visits })
     }
@@ -192,12 +193,18 @@ pub fn run(plan: Plan) -> Result<Run, Trouble> {
     }
     let server = Server::start_with(model.name, true, None, &flags)?;
     let watch = kernel.then(|| Watch::start(server.process())).transpose()?;
-    let visits = visit(&server, plan).map_err(|failure| failure.to_string())?;
+    let mut visits = visit(&server, plan).map_err(|failure| failure.to_string())?;
+    in_their_order(&mut visits);
     let seen = watch.map(Watch::stop).transpose()?;
     let report = server.stop()?.ok_or_else(|| "the server has left no report".to_owned())?;
     let made = Run::of_json(&report)?;
     let kernel = seen.map(|ios| kernel::join(&made.events, &ios)).unwrap_or_default();
     Ok(Run { delay: Some(delay), visits, kernel, ..made })
+}
+
+/// A busy machine may let a client connect before another that was to come first.
+fn in_their_order(visits: &mut [Visit]) {
+    visits.sort_by_key(|visit| visit.connected);
 }
 
 /// Has all clients come, and waits until they have left.
