@@ -60,6 +60,11 @@ fn inspect_prints_the_kernels_word_beside_the_recorders() {
             (2, 2),
             "{page}"
         );
+        let table = printed(&["inspect", "all", "--kernel", "--messages", "2"]);
+        let epoll = printed(&["inspect", "epoll", "--kernel", "--messages", "2"]);
+        for line in page.lines().chain(table.lines()).chain(epoll.lines()) {
+            assert!(line.chars().count() <= 80, "wider than a terminal: {line}");
+        }
     });
 }
 

@@ -3,6 +3,7 @@
 use super::{Exit, Parsed, print};
 use crate::json::Value;
 use crate::lab::claims::{self, Finding, Plan, evidence};
+use crate::lab::prose::{TERMINAL, wrapped};
 use crate::lab::{compare, machine};
 use crate::phase::Nanos;
 use std::fmt::Write as _;
@@ -59,27 +60,39 @@ fn text(findings: &[Finding], conditions: &str) -> String {
     for (n, finding) in findings.iter().enumerate() {
         let Finding { claim, judgement } = finding;
         // Writing to a String cannot fail, here and below.
-        let _ = writeln!(
-            text,
-            "{}. {}: {}\n   {}\n   {}\n   tested by: {}",
-            n + 1,
-            claim.name,
-            judgement.verdict.name().to_uppercase(),
-            claim.words,
-            claim.translation,
-            claim.test
-        );
+        let verdict = judgement.verdict.name();
+        let _ = writeln!(text, "{}. {}: {}", n + 1, claim.name, verdict.to_uppercase());
+        paragraph(&mut text, claim.words);
+        paragraph(&mut text, claim.translation);
+        paragraph(&mut text, &format!("tested by: {}", claim.test));
         for figure in &judgement.figures {
-            let _ = writeln!(text, "     {:<75} {:>12}", figure.what, figure.to_string());
+            let mut what = wrapped(&figure.what, WHAT);
+            let last = what.pop().unwrap_or_default();
+            for line in what {
+                let _ = writeln!(text, "     {line}");
+            }
+            let _ = writeln!(text, "     {last:<WHAT$} {:>13}", figure.to_string());
         }
-        let _ = writeln!(text, "   {}: {}", judgement.verdict.name(), judgement.because);
+        paragraph(&mut text, &format!("{verdict}: {}", judgement.because));
         if let Some(source) = claim.source {
-            let _ = writeln!(text, "   source: {source}");
+            paragraph(&mut text, &format!("source: {source}"));
         }
         text.push('\n');
     }
-    let _ = writeln!(text, "{conditions}");
+    for line in wrapped(conditions, TERMINAL) {
+        let _ = writeln!(text, "{line}");
+    }
     text
+}
+
+/// Columns of what a figure is, between five blanks and the figure.
+const WHAT: usize = TERMINAL - 5 - 14;
+
+/// A sentence below its claim's name.
+fn paragraph(text: &mut String, sentence: &str) {
+    for line in wrapped(sentence, TERMINAL - 3) {
+        let _ = writeln!(text, "   {line}");
+    }
 }
 
 fn markdown(findings: &[Finding], conditions: &str) -> String {
@@ -112,4 +125,36 @@ fn markdown(findings: &[Finding], conditions: &str) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::text;
+    use crate::lab::claims::{CLAIMS, Evidence, judge};
+    use crate::lab::prose::{TERMINAL, columns};
+
+    /// The claims in the notes' words and all else that is said of them, of no evidence.
+    #[test]
+    fn claims_fit_into_a_terminal() {
+        let mut findings = judge(&Evidence::default());
+        for finding in &mut findings {
+            let figure = crate::lab::claims::Figure {
+                what: "a figure that takes more words to say what it is than a terminal has room for in one line, figure and all".to_owned(),
+                value: 1234.5,
+                unit: crate::lab::claims::Unit::Times,
+            };
+            finding.judgement.figures.push(figure);
+        }
+        let text = text(&findings, &"what stands beside the figures; ".repeat(9));
+        for line in text.lines() {
+            assert!(columns(line) <= TERMINAL, "{}: {line}", columns(line));
+        }
+        // And nothing is lost on the way.
+        let bare = |text: &str| text.split_whitespace().collect::<String>();
+        for claim in &CLAIMS {
+            for said in [claim.words, claim.translation, claim.test] {
+                assert!(bare(&text).contains(&bare(said)), "{said}");
+            }
+        }
+    }
 }

@@ -10,6 +10,7 @@ pub mod kernel;
 pub mod machine;
 pub mod page;
 pub mod procfs;
+pub(crate) mod prose;
 #[cfg(feature = "remote")]
 pub mod sshd;
 pub mod svg;

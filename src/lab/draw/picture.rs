@@ -2,7 +2,7 @@
 
 use super::figure::{Block, Figure, Item, Phase, Side};
 use super::style;
-use super::text::wrapped;
+use crate::lab::prose::wrapped;
 use crate::lab::svg::{At, Svg};
 
 const WIDTH: f64 = 640.0;

@@ -2,6 +2,7 @@
 
 use super::canvas::{Canvas, Ink};
 use super::figure::{Block, Figure, Item, Phase, Side};
+use crate::lab::prose::wrapped;
 
 /// The life of the process, and of the kernel's side; where a block ends.
 const APPLICATION: usize = 19;
@@ -100,21 +101,4 @@ fn across(page: &mut Canvas, top: usize, item: &Item) {
         }
         _ => {}
     }
-}
-
-/// Lines of at most that many characters, broken between words.
-pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let line = lines.last_mut().expect("there is one from the beginning");
-        if line.is_empty() {
-            line.push_str(word);
-        } else if line.chars().count() + 1 + word.chars().count() <= width {
-            line.push(' ');
-            line.push_str(word);
-        } else {
-            lines.push(word.to_owned());
-        }
-    }
-    lines
 }

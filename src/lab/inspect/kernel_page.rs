@@ -2,6 +2,7 @@
 
 use super::kernel::{Means, Request, Watched};
 use crate::lab::kernel::KernelIo;
+use crate::lab::prose::{TERMINAL, wrapped, wrapped_at};
 use crate::phase::Nanos;
 use std::fmt;
 
@@ -20,19 +21,25 @@ impl fmt::Display for KernelPage<'_> {
 }
 
 fn one(f: &mut fmt::Formatter<'_>, number: usize, request: &Request) -> fmt::Result {
-    let head = format!("{number:>4}");
-    match &request.readiness {
-        Some(ready) => {
-            writeln!(f, "{head}  kernel    {}", Parts(ready))?;
-            writeln!(f, "{:4}            {}", "", Parts(&request.receive))?;
-        }
-        None => writeln!(f, "{head}  kernel    {}", Parts(&request.receive))?,
+    let kernel = [request.readiness.as_ref(), Some(&request.receive)].into_iter().flatten();
+    let mut lines: Vec<_> =
+        kernel.flat_map(|io| wrapped_at(", ", &Parts(io).to_string(), BESIDE)).collect();
+    let recorder = lines.len();
+    lines.extend(request.recorder.iter().flat_map(|said| wrapped_at("  ", said, BESIDE)));
+    for (n, line) in lines.into_iter().enumerate() {
+        let number = if n == 0 { number.to_string() } else { String::new() };
+        let whose = match n {
+            0 => "kernel",
+            n if n == recorder => "recorder",
+            _ => "",
+        };
+        writeln!(f, "{number:>4}  {whose:<8}  {line}")?;
     }
-    match &request.recorder {
-        Some(said) => writeln!(f, "{:4}  recorder  {said}", ""),
-        None => Ok(()),
-    }
+    Ok(())
 }
+
+/// Columns that a terminal has beside a request's number and whose word it is.
+const BESIDE: usize = TERMINAL - 16;
 
 /// `recvmsg 5.1 ms: asleep 5.0 ms, runnable 20 us, before 9 us, copy 2 us (64 B), after 3 us`
 struct Parts<'k>(&'k KernelIo);
@@ -77,30 +84,19 @@ impl fmt::Display for KernelTable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<12} {:<6} {:>5} {:>9} {:>9} {:>10} {:>9} {:>9} {:>10} {:>9}",
-            "model",
-            "method",
-            "n",
-            "wait",
-            "kernel",
-            "off by",
-            "wake-up",
-            "copy",
-            "calibrated",
-            "kernel"
+            "{:<11} {:<5} {:>4} {:>7} {:>7} {:>8} {:>7} {:>7} {:>7} {:>8}",
+            "model", "by", "n", "wait", "kernel", "off by", "wake-up", "copy", "alone", "kernel"
         )?;
         for watched in self.0 {
             let (name, method) = (watched.model.name, watched.method());
             match watched.means() {
                 Some(means) => row(f, watched, &means)?,
-                None => writeln!(f, "{name:<12} {method:<6} no request was seen")?,
+                None => writeln!(f, "{name:<11} {method:<5} no request was seen")?,
             }
         }
-        writeln!(
-            f,
-            "means over n requests; wait and copy are the recorder's by its method, calibrated is the copy alone without root,\n\
-             kernel is what tracing saw, in whole microseconds each, its own cost included; wake-up: runnable without a CPU (kernel)"
-        )
+        let told = "means over n requests; wait and copy are the recorder's, by stamp or by call; alone is the copy alone, calibrated without root; \
+                    kernel is what tracing saw, in whole microseconds each, its own cost included; wake-up: runnable without a CPU (kernel)";
+        wrapped(told, TERMINAL).iter().try_for_each(|line| writeln!(f, "{line}"))
     }
 }
 
@@ -119,6 +115,6 @@ fn row(f: &mut fmt::Formatter<'_>, watched: &Watched, means: &Means) -> fmt::Res
     let wake = Nanos(means.runnable);
     writeln!(
         f,
-        "{name:<12} {method:<6} {n:>5} {wait:>9} {kernel:>9} {off:>10} {wake:>9} {own:>9} {calibrated:>10} {copy:>9}"
+        "{name:<11} {method:<5} {n:>4} {wait:>7} {kernel:>7} {off:>8} {wake:>7} {own:>7} {calibrated:>7} {copy:>8}"
     )
 }

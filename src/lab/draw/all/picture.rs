@@ -4,7 +4,7 @@ use super::{All, Column, NAME};
 use crate::lab::draw::figure::rows;
 use crate::lab::draw::picture::{broken, hatch, line, paper, rect, words, written};
 use crate::lab::draw::style;
-use crate::lab::draw::text::wrapped;
+use crate::lab::prose::wrapped;
 use crate::lab::svg::Svg;
 
 const LEFT: f64 = 100.0;

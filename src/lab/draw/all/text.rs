@@ -2,7 +2,7 @@
 
 use super::{All, Column};
 use crate::lab::draw::canvas::{Canvas, Ink};
-use crate::lab::draw::text::wrapped;
+use crate::lab::prose::wrapped;
 
 const LEFT: usize = 7;
 const COLUMN: usize = 12;

@@ -4,7 +4,7 @@ use super::{Lanes, Span, State};
 use crate::lab::draw::axis::{Axis, Scale, Zone};
 use crate::lab::draw::picture::{hatch, line, paper, rect, words, written};
 use crate::lab::draw::style::{self, letter};
-use crate::lab::draw::text::wrapped;
+use crate::lab::prose::wrapped;
 use crate::lab::svg::Svg;
 use crate::phase::Nanos;
 

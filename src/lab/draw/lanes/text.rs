@@ -4,7 +4,7 @@ use super::{Lanes, Span, State};
 use crate::lab::draw::axis::{Axis, Scale, Zone};
 use crate::lab::draw::canvas::{Canvas, Ink};
 use crate::lab::draw::style::letter;
-use crate::lab::draw::text::wrapped;
+use crate::lab::prose::wrapped;
 use crate::phase::Nanos;
 
 const LEFT: usize = 13;
