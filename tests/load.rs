@@ -102,7 +102,7 @@ fn one_byte_in_a_million_is_seen() {
 #[test]
 fn a_lost_a_doubled_and_a_foreign_byte_are_seen() {
     watchdog(PATIENCE, || {
-        let load = |server| Load { timeout: Duration::from_millis(200), ..counted(server, 300) };
+        let load = |server| Load { timeout: Duration::from_secs(5), ..counted(server, 300) };
         let lost = run(&load(crooked(|_, at, reply| {
             if (at..at + reply.len()).contains(&10_000) {
                 reply.remove(10_000 - at);
