@@ -32,8 +32,10 @@ for_each_model! {
             if udp && model::find(model).unwrap().serves(Transport::Udp).is_err() {
                 continue;
             }
-            let mut command = Command::new(support::WAITCOPY);
-            command.args(["serve", model, "--phases", "--listen", "127.0.0.1:0"]).args(transport);
+            // A line that does not come is the end of all lines then, and nothing stays behind.
+            let mut command = Command::new("timeout");
+            command.args(["30", support::WAITCOPY, "serve", model, "--phases"]);
+            command.args(["--listen", "127.0.0.1:0"]).args(transport);
             let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
             let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
             let ready = lines.next().unwrap();
@@ -48,7 +50,6 @@ for_each_model! {
                 client.recv(&mut [0; 9]).unwrap();
                 Box::new(client)
             };
-            // The watchdog ends what waits for a line that does not come.
             assert!(lines.any(|line| line.contains("  send ")), "{model} {transport:?}");
             waitcopy::sys::kill(child.id(), waitcopy::sys::SIGTERM).unwrap();
             child.wait().unwrap();

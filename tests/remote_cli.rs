@@ -7,7 +7,7 @@ mod remote_cli;
 mod ssh;
 mod support;
 
-use remote_cli::{Remote, Said, names, said};
+use remote_cli::{Remote, Said, names, on_a_server, said};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -16,14 +16,6 @@ use support::{PATIENCE, pattern, watchdog};
 use waitcopy::json::Value;
 use waitcopy::lab::sshd::{Options, Sftp};
 use waitcopy::sys;
-
-fn on_a_server(test: impl FnOnce(Remote) + Send + 'static) {
-    watchdog(PATIENCE, || {
-        if let Some(remote) = Remote::start(Options::default()) {
-            test(remote);
-        }
-    });
-}
 
 #[test]
 fn the_status_of_a_command_is_ours() {

@@ -7,23 +7,14 @@ mod remote_cli;
 mod ssh;
 mod support;
 
-use remote_cli::{Remote, Said, names, said};
+use remote_cli::{Said, names, on_a_server, said};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
-use support::{PATIENCE, watchdog};
-use waitcopy::lab::sshd::{self, Options};
+use waitcopy::lab::sshd;
 use waitcopy::sys;
-
-fn on_a_server(test: impl FnOnce(Remote) + Send + 'static) {
-    watchdog(PATIENCE, || {
-        if let Some(remote) = Remote::start(Options::default()) {
-            test(remote);
-        }
-    });
-}
 
 /// What lasts less than this once: other work on the machine can only make it longer.
 #[track_caller]

@@ -7,24 +7,16 @@ mod remote_cli;
 mod ssh;
 mod support;
 
-use remote_cli::{Remote, Said, names, said};
+use remote_cli::{Remote, Said, names, on_a_server_with, said};
 use std::fs::{self, File, Permissions};
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
-use support::{PATIENCE, pattern, watchdog};
+use support::pattern;
 use waitcopy::lab::sshd::{Options, Sftp};
 use waitcopy::sys;
-
-fn on_a_server(options: Options, test: impl FnOnce(Remote) + Send + 'static) {
-    watchdog(PATIENCE, || {
-        if let Some(remote) = Remote::start(options) {
-            test(remote);
-        }
-    });
-}
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -58,7 +50,7 @@ fn fifo(remote: &Remote, name: &str) -> PathBuf {
 /// A directory that nobody else may enter stays so, also where it is the tree's own; one that was there already is left as it is.
 #[test]
 fn the_root_of_a_tree_has_its_sources_permissions() {
-    on_a_server(Options::default(), |remote| {
+    on_a_server_with(Options::default(), |remote| {
         let there = remote.home("there");
         fs::create_dir(&there).unwrap();
         fs::write(there.join("file"), "1").unwrap();
@@ -86,7 +78,7 @@ fn the_root_of_a_tree_has_its_sources_permissions() {
 /// Standard output may close, as `| head` does; any other place that does not take the file is a failure.
 #[test]
 fn a_reader_that_leaves_is_a_failure_unless_it_reads_standard_output() {
-    on_a_server(Options::default(), |remote| {
+    on_a_server_with(Options::default(), |remote| {
         fs::write(remote.home("large"), pattern(4 << 20, 1)).unwrap();
         fs::write(remote.home("small"), "2").unwrap();
         let folder = remote.here("folder");
@@ -122,7 +114,7 @@ fn a_reader_that_leaves_is_a_failure_unless_it_reads_standard_output() {
 /// Deadlines and signals are heard while a FIFO is waited for, at whichever end nobody is.
 #[test]
 fn a_fifo_holds_up_no_deadline_and_no_signal() {
-    on_a_server(Options::default(), |remote| {
+    on_a_server_with(Options::default(), |remote| {
         fs::write(remote.home("file"), "1").unwrap();
         let path = fifo(&remote, "fifo");
         let limit = ["--timeout", "1s"];
@@ -161,7 +153,7 @@ fn a_fifo_holds_up_no_deadline_and_no_signal() {
 /// All bytes pass, from a writer that comes late and to a reader that is slow; what is no regular file keeps its nature.
 #[test]
 fn what_is_waited_for_is_copied_whole() {
-    on_a_server(Options::default(), |remote| {
+    on_a_server_with(Options::default(), |remote| {
         let bytes = pattern(3 << 20, 5);
         let path = fifo(&remote, "fifo");
         let (to, given) = (path.clone(), bytes.clone());
@@ -194,7 +186,7 @@ fn what_is_waited_for_is_copied_whole() {
 #[test]
 fn a_mode_that_is_asked_for_is_exact() {
     let sftp = Sftp::Command("internal-sftp -u 022".into());
-    on_a_server(Options { sftp, ..Options::default() }, |remote| {
+    on_a_server_with(Options { sftp, ..Options::default() }, |remote| {
         let from = remote.here("from");
         fs::write(&from, "1").unwrap();
         fs::write(remote.home("from"), "1").unwrap();

@@ -11,24 +11,16 @@ mod support;
 #[path = "support/trees.rs"]
 mod trees;
 
-use remote_cli::{Remote, names};
+use remote_cli::{names, on_a_server_with};
 use sessions::{descriptors, forget_peak, memory_kib, on, peak_kib};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
-use support::{PATIENCE, alone, pattern, scratch, watchdog};
+use support::{alone, pattern, scratch};
 use trees::{assert_same, make};
 use waitcopy::json::Value;
 use waitcopy::lab::sshd::{Accounts, Options, Sftp, Sshd};
 use waitcopy::remote::sftp::{Event, Tree};
-
-fn on_a_server(options: Options, test: impl FnOnce(Remote) + Send + 'static) {
-    watchdog(PATIENCE, || {
-        if let Some(remote) = Remote::start(options) {
-            test(remote);
-        }
-    });
-}
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -44,7 +36,7 @@ fn a_tree_is_the_same_there_and_back() {
         ("internal-sftp", Some("256K".to_owned())),
     ] {
         let (sftp, rekey_limit) = (Sftp::Command(command.into()), rekey);
-        on_a_server(Options { sftp, rekey_limit, ..Options::default() }, |remote| {
+        on_a_server_with(Options { sftp, rekey_limit, ..Options::default() }, |remote| {
             let (from, back) = (remote.here("from"), remote.here("back"));
             let (files, directories) = make(&from);
             let said = remote.run("put", &["-r"], &[text(&from), "there"]).well();
@@ -76,7 +68,7 @@ fn a_tree_is_the_same_there_and_back() {
 /// Whoever fails holds up none of the others, and is told by name.
 #[test]
 fn failures_are_told_by_name_and_the_rest_is_copied() {
-    on_a_server(Options::default(), |remote| {
+    on_a_server_with(Options::default(), |remote| {
         let (from, back) = (remote.here("from"), remote.here("back"));
         fs::create_dir_all(from.join("a/b")).unwrap();
         for name in ["1", "a/2", "a/b/3", "4"] {
@@ -143,7 +135,7 @@ fn failures_are_told_by_name_and_the_rest_is_copied() {
 
 #[test]
 fn links_are_skipped_kept_or_followed() {
-    on_a_server(Options::default(), |remote| {
+    on_a_server_with(Options::default(), |remote| {
         let from = remote.here("from");
         fs::create_dir_all(from.join("sub")).unwrap();
         fs::write(from.join("sub/file"), "bytes").unwrap();
@@ -219,7 +211,7 @@ fn links_are_skipped_kept_or_followed() {
 
 #[test]
 fn preserve_keeps_permissions_and_times_of_files_and_directories() {
-    on_a_server(
+    on_a_server_with(
         Options { sftp: Sftp::Command("internal-sftp -u 077".into()), ..Options::default() },
         |remote| {
             let (from, back) = (remote.here("from"), remote.here("back"));
@@ -272,7 +264,7 @@ fn mode(path: &Path) -> u32 {
 #[test]
 fn directories_within_each_other_that_nobody_may_enter() {
     let options = Options { accounts: Accounts::Password, ..Options::default() };
-    on_a_server(options, |remote| {
+    on_a_server_with(options, |remote| {
         let from = remote.here("from");
         let folders = [from.join("a"), from.join("a/b"), from.join("a/b/c")];
         fs::create_dir_all(&folders[2]).unwrap();
@@ -294,7 +286,7 @@ fn directories_within_each_other_that_nobody_may_enter() {
 /// What is left out when there are too many takes nothing from the directories that are there.
 #[test]
 fn a_directory_is_finished_when_there_are_too_many_entries() {
-    on_a_server(Options::default(), |remote| {
+    on_a_server_with(Options::default(), |remote| {
         let from = remote.here("from");
         for name in ["shut/x", "shut/y"] {
             fs::create_dir_all(from.join(name)).unwrap();

@@ -5,14 +5,15 @@
 //! read: its receive is cancelled, and the rest waits for room, in memory of its own, so that a slow reader keeps
 //! no buffer from the others.
 
-use super::datagrams::Taken as Brought;
+mod packets;
+
 use super::flights::{Flights, Over, Sending};
 use super::{Clients, Front, Settings};
 use crate::failure::{During, Failure};
 use crate::phase::{Call, Count, End, Id, Observer};
 use crate::service::Service;
 use crate::stop::Stop;
-use crate::sys::{self, Completion, Packet, Rest, Sent, Taken, Uring, Wait};
+use crate::sys::{self, Completion, Rest, Sent, Taken, Uring, Wait};
 use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
@@ -39,9 +40,8 @@ const FEW: usize = 64;
 /// At the end: how long a completion of what was cancelled is waited for, before it is cancelled again.
 const PATIENCE: Duration = Duration::from_millis(10);
 
-/// The operations that bring input, as the lines of `--phases` call it.
+/// The operation that brings input, as the lines of `--phases` call it.
 const RECEIVE: &str = "IORING_OP_RECV";
-const RECEIVE_PACKET: &str = "IORING_OP_RECVMSG";
 
 /// A ring, its provided buffers, and what is in flight for each connection.
 #[derive(Debug)]
@@ -275,59 +275,10 @@ impl Ring {
         }
     }
 
-    /// Answers a datagram.
-    ///
-    /// # Errors
-    /// Only when the socket itself is broken.
-    pub fn answer_packet<S: Service + ?Sized, O: Observer>(
-        &mut self,
-        front: &Front,
-        input: io::Result<(Packet, Taken)>,
-        service: &S,
-        observer: &mut O,
-    ) -> Result<(), Failure> {
-        let Front::Datagram(socket) = front else { return Ok(()) };
-        let (packet, mut taken) = match input {
-            Ok(input) => input,
-            // No buffer was left, or it was cancelled.
-            Err(error) if sys::uring_goes_on(&error) => return Ok(()),
-            Err(error) => return socket.classify(Err(error), observer).map(drop),
-        };
-        observer.receive_completed(Id::LISTENER, RECEIVE_PACKET, &packet);
-        if let Brought::Packet(packet) = socket.classify(Ok(packet), observer)? {
-            let bytes = self.raw.bytes(&mut taken);
-            match observer.service(|| service.datagram(bytes)) {
-                Some(_) if packet.from.unnamed() => {
-                    observer.tally().add(Count::Unsent, 1);
-                }
-                Some(reply) => {
-                    self.sends += 1;
-                    self.raw.send_packet(socket, taken, reply);
-                    return Ok(());
-                }
-                None => {}
-            }
-        }
-        self.raw.give_back(taken);
-        Ok(())
-    }
-
-    /// A datagram is on its way, or will never be.
-    fn posted<O: Observer>(sent: &Sent, observer: &mut O) {
-        match &sent.result {
-            Ok(n) => observer.send_completed(Id::LISTENER, sent.len, *n, false),
-            Err(error) => {
-                observer.tally().notice(Count::Unsent, || {
-                    format!("IORING_OP_SEND of {} B: {}", sent.len, sys::describe(error))
-                });
-            }
-        }
-    }
-
     /// A send is over.
     fn landed<O: Observer>(&mut self, clients: &mut Clients, sent: Sent, observer: &mut O) {
         if sent.packet {
-            return Self::posted(&sent, observer);
+            return packets::posted(&sent, observer);
         }
         let Sent { token, len, result, waited, rest, .. } = sent;
         let id = Id::of_token(token);

@@ -1,7 +1,7 @@
 //! `waitcopy remote` against a private server.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "as in mod.rs")]
 
-use crate::support::WAITCOPY;
+use crate::support::{PATIENCE, WAITCOPY, watchdog};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -110,6 +110,19 @@ impl Said {
     pub fn json(&self) -> Value {
         Value::parse(self.text()).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
+}
+
+/// A test of the program against an sshd of its own, where there can be one.
+pub fn on_a_server(test: impl FnOnce(Remote) + Send + 'static) {
+    on_a_server_with(Options::default(), test);
+}
+
+pub fn on_a_server_with(options: Options, test: impl FnOnce(Remote) + Send + 'static) {
+    watchdog(PATIENCE, || {
+        if let Some(remote) = Remote::start(options) {
+            test(remote);
+        }
+    });
 }
 
 pub fn said(command: &mut Command) -> Said {

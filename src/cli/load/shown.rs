@@ -4,12 +4,12 @@ use super::{allowed, thousands, troubles};
 use crate::client::load::{Load, Mode, Outcome};
 use crate::json::Value;
 use crate::lab::machine;
+use crate::lab::prose::{TERMINAL, wrapped, wrapped_at};
 use crate::phase::{Histogram, Nanos, Size};
 use crate::sys::Kind;
 use std::fmt::{self, Write as _};
+use std::iter;
 
-/// Columns of a terminal.
-const WIDTH: usize = 80;
 /// Where the text begins behind a name.
 const INDENT: usize = 12;
 const BOUND: &str =
@@ -24,7 +24,7 @@ pub(super) struct Shown<'r> {
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { load, outcome } = self;
-        writeln!(f, "{}", broken("", &sentence(load), ", ", 4))?;
+        writeln!(f, "{}", wrapped_at(", ", &sentence(load), TERMINAL).join("\n    "))?;
         writeln!(f)?;
         if outcome.requests > 0 {
             self.latencies(f)?;
@@ -45,7 +45,7 @@ impl fmt::Display for Shown<'_> {
             format!("{} ({}/s)", Size(bytes), Size(rate as u64))
         });
         let bytes = format!("{sent} sent, {received} received, each one compared");
-        writeln!(f, "{}", broken("bytes       ", &bytes, ", ", INDENT))?;
+        rows(f, "bytes", wrapped_at(", ", &bytes, TERMINAL - INDENT))?;
         let threads = if load.threads == 1 { "its thread" } else { "its busiest thread" };
         row(f, "generator", &format!("{threads} {:.0} % of a core", 100.0 * outcome.busiest))?;
         if outcome.busiest > Outcome::BOUND {
@@ -96,25 +96,13 @@ impl Shown<'_> {
 
 /// A name, and what there is to say, in as many lines as it takes.
 fn row(f: &mut fmt::Formatter<'_>, name: &str, text: &str) -> fmt::Result {
-    writeln!(f, "{}", broken(&format!("{name:<INDENT$}"), text, " ", INDENT))
+    rows(f, name, wrapped(text, TERMINAL - INDENT))
 }
 
-/// A text behind its beginning, broken at separators where a line is full; what follows is indented.
-fn broken(begin: &str, text: &str, separator: &str, indent: usize) -> String {
-    let mut lines = begin.to_owned();
-    let mut used = lines.chars().count();
-    for (i, piece) in text.split_inclusive(separator).enumerate() {
-        // The blank behind a piece may stand in the margin, and is not written there.
-        if i > 0 && used + piece.trim_end().chars().count() > WIDTH {
-            lines.truncate(lines.trim_end().len());
-            // Writing to a String cannot fail.
-            let _ = write!(lines, "\n{:indent$}", "");
-            used = indent;
-        }
-        lines.push_str(piece);
-        used += piece.chars().count();
-    }
-    lines
+/// A name beside the first of several lines.
+fn rows(f: &mut fmt::Formatter<'_>, name: &str, lines: Vec<String>) -> fmt::Result {
+    let names = iter::once(name).chain(iter::repeat(""));
+    lines.iter().zip(names).try_for_each(|(line, name)| writeln!(f, "{name:<INDENT$}{line}"))
 }
 
 /// A quantile and how many values are above it.
@@ -161,24 +149,4 @@ fn machine_line() -> String {
     };
     let allowed: Vec<_> = allowed().iter().map(usize::to_string).collect();
     format!("Linux {}, {}, may run on core {}", of("kernel"), of("cpu"), allowed.join(","))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::broken;
-
-    #[test]
-    fn lines_are_broken_at_separators_and_what_is_in_one_piece_stays_whole() {
-        let long = "x".repeat(90);
-        for (text, separator, lines) in [
-            ("a b".to_owned(), " ", "name a b".to_owned()),
-            // Exactly 80 columns, and one more.
-            (format!("{} b", "a".repeat(73)), " ", format!("name {} b", "a".repeat(73))),
-            (format!("{} b", "a".repeat(74)), " ", format!("name {}\n  b", "a".repeat(74))),
-            (format!("a, 1,000 {long}, c"), ", ", format!("name a,\n  1,000 {long},\n  c")),
-            (long.clone(), " ", format!("name {long}")),
-        ] {
-            assert_eq!(broken("name ", &text, separator, 2), lines);
-        }
-    }
 }

@@ -72,7 +72,8 @@ fn password(host: &str) -> Question {
     (host.to_owned(), "password".to_owned())
 }
 
-/// What the server asks itself, when it is one thing and hidden. `None`: several at once, or one whose answer may be seen, are no password. A code that is good for one login could be among them.
+/// What the server asks itself, when it is one thing and hidden. `None`: several at once, or one whose answer may be seen, are no password. A
+/// code that is good for one login could be among them.
 fn hidden(host: &str, prompts: &[Prompt]) -> Option<Question> {
     match prompts {
         [Prompt { echo: false, text }] => Some((host.to_owned(), format!("asked: {text}"))),
